@@ -1,0 +1,24 @@
+"""What runs on the device: an image file in, a class, a confidence and a decision out.
+
+    >>> from semdefect.edge import EdgeClassifier
+    >>> EdgeClassifier("models/edge/student_int8.onnx").classify("wafer.png").label  # doctest: +SKIP
+    'bridge'
+
+Needs numpy, Pillow and ONNX Runtime (and tqdm for the command line), and knows nothing of training. Training
+and evaluation use this package too, so that there is one way from a file to a tensor.
+"""
+
+from semdefect.edge.classifier import EdgeClassifier, Failure, Prediction
+from semdefect.edge.image import list_images, open_gray, to_pixels, to_tensor
+from semdefect.edge.metadata import ModelMetadata
+
+__all__ = [
+    "EdgeClassifier",
+    "Failure",
+    "ModelMetadata",
+    "Prediction",
+    "list_images",
+    "open_gray",
+    "to_pixels",
+    "to_tensor",
+]

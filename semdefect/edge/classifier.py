@@ -1,0 +1,197 @@
+"""Classify images with an exported model on one CPU.
+
+classifier = EdgeClassifier("models/edge/student_int8.onnx")
+prediction = classifier.classify("wafer.png")
+print(prediction.label, prediction.confidence, prediction.decision)
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from semdefect.edge.image import SIZE, open_gray, to_gray, to_tensor
+from semdefect.edge.metadata import METADATA_KEY, ModelMetadata
+from semdefect.errors import UserError
+
+#: Larger model files are refused unread. The largest that the pipeline exports has some 10 MB.
+MAX_MODEL_BYTES = 2**30
+
+#: More threads than any edge CPU has are a slip of the finger.
+MAX_THREADS = 256
+
+_EXPORT = "pass a file that the export_onnx stage wrote"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says about one image.
+
+    Attributes:
+        label: name of the most probable class.
+        confidence: its probability, 0..1.
+        decision: ``accept`` where the confidence reaches the guard's threshold, else ``review`` by a person.
+        probabilities: class name to probability, in the model's order; they sum to 1.
+    """
+
+    label: str
+    confidence: float
+    decision: str
+    probabilities: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that could not be read, and why: one sentence that names the file and the fix."""
+
+    error: str
+
+
+class EdgeClassifier:
+    """An exported model, ready to run.
+
+    Attributes:
+        path: the model file.
+        metadata: what the model says about itself: class names, temperature, guard.
+    """
+
+    def __init__(self, model_path: str | Path, threads: int = 1) -> None:
+        """Load ``model_path`` to run on ``threads`` CPU threads, 1..256.
+
+        Raises:
+            UserError: when the file is missing, is no ONNX model, or is not one that the pipeline exported.
+        """
+        self.path = Path(model_path)
+        self._session = _session(self.path, threads)
+        self.metadata = _metadata(self._session, self.path)
+        _check_contract(self._session, self.path, len(self.metadata.classes))
+
+    def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run the network on float32 ``[N, 1, 224, 224]`` in [0, 1]; returns float32 ``[N, classes]``.
+
+        Raises:
+            ValueError: when the batch has another shape or type.
+            UserError: when the network fails or answers with something else than finite numbers.
+        """
+        if batch.dtype != np.float32 or batch.ndim != 4 or batch.shape[1:] != (1, SIZE, SIZE):
+            raise ValueError(
+                f"expected float32 [N, 1, {SIZE}, {SIZE}], got {batch.dtype} {list(batch.shape)}"
+            )
+        try:
+            (logits,) = self._session.run(["logits"], {"input": batch})
+        except Exception as error:  # ONNX Runtime has no public base class for its exceptions
+            raise UserError(f"{self.path}: fails when it runs ({_one_line(error)}); {_EXPORT}") from error
+        if logits.shape != (len(batch), len(self.metadata.classes)) or not np.isfinite(logits).all():
+            raise UserError(f"{self.path}: does not answer with one finite logit a class; {_EXPORT}")
+        return logits
+
+    def probabilities(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Calibrated probabilities, float64 ``[N, classes]``: softmax of logits / temperature."""
+        scaled = np.asarray(logits, dtype=np.float64) / self.metadata.temperature
+        powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+        return powers / powers.sum(axis=-1, keepdims=True)
+
+    def classify(self, image: str | Path | Image.Image) -> Prediction:
+        """Classify one image file or Pillow image of any size and mode.
+
+        Raises:
+            UserError: when the image cannot be read; see ``semdefect.edge.image.open_gray``.
+        """
+        gray = to_gray(image) if isinstance(image, Image.Image) else open_gray(image)
+        return self._prediction(self.probabilities(self.logits(to_tensor(gray)))[0])
+
+    def classify_many(self, paths: Iterable[str | Path]) -> Iterator[Prediction | Failure]:
+        """Classify image files one by one; yields one result a path, in order, a ``Failure`` for a bad file.
+
+        One at a time is no slower than in batches on a CPU, and needs the memory of one image.
+
+        Raises:
+            UserError: when the network itself fails.
+        """
+        for path in paths:
+            try:
+                gray = open_gray(path)
+            except UserError as error:
+                yield Failure(str(error))
+            else:
+                yield self.classify(gray)
+
+    def _prediction(self, probabilities: NDArray[np.float64]) -> Prediction:
+        names = self.metadata.classes
+        best = int(probabilities.argmax())
+        confidence = float(probabilities[best])
+        return Prediction(
+            label=names[best],
+            confidence=confidence,
+            decision="accept" if confidence >= self.metadata.threshold else "review",
+            probabilities=dict(zip(names, probabilities.tolist(), strict=True)),
+        )
+
+
+def _session(path: Path, threads: int) -> Any:
+    """An ONNX Runtime session for the CPU."""
+    if not 1 <= threads <= MAX_THREADS:
+        raise UserError(f"threads: must be a number from 1 to {MAX_THREADS}, not {threads}")
+    content = _model_bytes(path)
+    # Imported here, since it takes longer than everything else together and preprocessing does not need it.
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 4  # what goes wrong is raised as well, and told in one sentence
+    # INT8 weights become FP32 once, on loading. Without it the network runs three times slower.
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime has no public base class for its exceptions
+        raise UserError(
+            f"{path}: is not a model that ONNX Runtime loads ({_one_line(error)}); {_EXPORT}"
+        ) from error
+
+
+def _model_bytes(path: Path) -> bytes:
+    try:
+        if path.is_dir():
+            raise UserError(f"{path}: is a folder; {_EXPORT}")
+        size = path.stat().st_size
+        if size > MAX_MODEL_BYTES:
+            raise UserError(f"{path}: is larger than {MAX_MODEL_BYTES // 2**30} GiB; {_EXPORT}")
+        if not path.is_file() or size == 0:
+            raise UserError(f"{path}: is empty or no regular file; {_EXPORT}")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such model file; run `dvc repro` or {_EXPORT}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({_one_line(error)}); check its permissions") from None
+
+
+def _metadata(session: Any, path: Path) -> ModelMetadata:
+    properties = session.get_modelmeta().custom_metadata_map
+    if METADATA_KEY not in properties:
+        raise UserError(f"{path}: is an ONNX model without our metadata; {_EXPORT}")
+    try:
+        return ModelMetadata.from_json(properties[METADATA_KEY])
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _check_contract(session: Any, path: Path, classes: int) -> None:
+    """Refuse a network with other inputs and outputs than ``input`` and ``logits``."""
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    found = [(node.name, node.type, list(node.shape)[1:]) for node in (*inputs, *outputs)]
+    wanted = [("input", "tensor(float)", [1, SIZE, SIZE]), ("logits", "tensor(float)", [classes])]
+    if len(inputs) != 1 or found != wanted:
+        contract = f"a float32 input [N, 1, {SIZE}, {SIZE}] and float32 logits [N, {classes}]"
+        raise UserError(f"{path}: does not have {contract}; {_EXPORT}")
+    if any(isinstance(node.shape[0], int) for node in (*inputs, *outputs)):
+        raise UserError(f"{path}: takes only batches of a fixed size; {_EXPORT}")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__

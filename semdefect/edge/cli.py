@@ -1,0 +1,235 @@
+"""The ``semdefect`` command: classify images, or score a model on labelled ones.
+
+    semdefect classify wafer.png
+    semdefect classify images/ --json > predictions.jsonl
+    semdefect score labelled/ --model models/edge/student_fp32.onnx
+
+Results go to standard output; errors and the progress bar to standard error. Exit codes: 0 all went well, 1
+an input could not be used, 2 the command line is wrong, 130 interrupted, 141 the reader of the output left.
+"""
+
+import argparse
+import json
+import os
+import sys
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import semdefect
+from semdefect.edge.classifier import MAX_THREADS, EdgeClassifier, Failure, Prediction
+from semdefect.edge.image import IMAGE_SUFFIXES, list_images
+from semdefect.edge.scoring import guard_figures, score
+from semdefect.edge.table import PredictionTable, printable, score_text
+from semdefect.errors import UserError
+
+DEFAULT_MODEL = Path("models/edge/student_int8.onnx")
+
+_SUFFIXES = " ".join(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; the entry point of the ``semdefect`` script."""
+    # File names may hold bytes that the terminal cannot show. And Pillow warns about odd files on standard
+    # error, in the middle of the progress bar: what matters of that comes back as an error.
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    options = parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+        sys.stdout.flush()
+        return code
+    except UserError as error:
+        _print_error(str(error))
+        return 1
+    except BrokenPipeError:
+        # Python flushes once more while it exits, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line. A new subcommand is one more ``_add_...`` that sets ``run``, called from here."""
+    top = argparse.ArgumentParser(
+        prog="semdefect",
+        description="Defect classification on SEM images, on an edge CPU.",
+        epilog="`semdefect COMMAND --help` shows options and examples.",
+    )
+    top.add_argument("--version", action="version", version=f"%(prog)s {semdefect.__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_classify(commands)
+    _add_score(commands)
+    return top
+
+
+def _add_classify(commands: Any) -> None:
+    command = commands.add_parser(
+        "classify",
+        help="print class, confidence and decision for images",
+        description="Print class, confidence and decision (accept, or review by a person) for each image.\n"
+        "An image that cannot be read gets a line that says why; the others are still classified.",
+        epilog="examples:\n"
+        "  semdefect classify wafer.png\n"
+        "  semdefect classify images/ --threads 2\n"
+        "  semdefect classify images/ --json > predictions.jsonl",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    what = f"image files, or folders whose images ({_SUFFIXES}) are all taken, subfolders not"
+    command.add_argument("paths", nargs="+", type=Path, metavar="IMAGE|FOLDER", help=what)
+    _add_model_options(command, json_help="print one JSON object a line and image")
+    command.set_defaults(run=_classify)
+
+
+def _add_score(commands: Any) -> None:
+    command = commands.add_parser(
+        "score",
+        help="compare predictions with labelled images",
+        description="Classify labelled images and print how often the model is right, in all and by class.\n"
+        "purity: share of the images called a class that are of it; recall: share of a class that was found.",
+        epilog="examples:\n"
+        "  semdefect score labelled/            # labelled/bridge/*.png, labelled/clean/*.png, ...\n"
+        "  semdefect score labelled/ --json --model models/edge/student_fp32.onnx",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    what = "folder with one subfolder of images a class, named like the class"
+    command.add_argument("folder", type=Path, metavar="FOLDER", help=what)
+    _add_model_options(command, json_help="print one JSON object")
+    command.set_defaults(run=_score)
+
+
+def _add_model_options(command: argparse.ArgumentParser, json_help: str) -> None:
+    command.add_argument(
+        "--model",
+        type=Path,
+        default=DEFAULT_MODEL,
+        metavar="FILE",
+        help="exported model (default: %(default)s)",
+    )
+    command.add_argument(
+        "--threads", type=_threads, default=1, metavar="N", help="CPU threads for the network (default: 1)"
+    )
+    command.add_argument("--json", action="store_true", help=json_help)
+
+
+def _threads(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text[:9]) <= MAX_THREADS:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MAX_THREADS}, not {text!r}")
+    return int(text)
+
+
+def _classify(options: argparse.Namespace) -> int:
+    """Print one line an image; 1 when any could not be read."""
+    paths, folders = _requested(options.paths)
+    classifier = _classifier(options)
+    table = PredictionTable(paths, classifier.metadata.classes)
+    # The lines of the table are the progress where a person sees them.
+    watched = _progress(paths, shown=folders and not sys.stdout.isatty())
+    failures: list[str] = []
+    alone = len(paths) == 1 and not folders
+    if not options.json and not alone:
+        print(table.header())
+    for path, result in zip(paths, classifier.classify_many(watched), strict=True):
+        if isinstance(result, Failure):
+            failures.append(result.error)
+        if options.json:
+            print(_json_line(path, result), flush=True)
+        elif not (alone and failures):
+            print(table.row(path, result))
+    if failures:
+        summary = f"{len(failures)} of {len(paths)} images could not be read"
+        _print_error(failures[0] if alone else summary)
+    return 1 if failures else 0
+
+
+def _score(options: argparse.Namespace) -> int:
+    """Print the figures of a model on a labelled folder; 1 when any image could not be read."""
+    classifier = _classifier(options)
+    classes = classifier.metadata.classes
+    labelled = _labelled_images(options.folder, classes)
+    paths = [path for path, _ in labelled]
+    truth, probabilities, unreadable = [], [], []
+    results = classifier.classify_many(_progress(paths, shown=True))
+    for (path, number), result in zip(labelled, results, strict=True):
+        if isinstance(result, Failure):
+            unreadable.append({"path": str(path), "error": result.error})
+        else:
+            truth.append(number)
+            probabilities.append(list(result.probabilities.values()))
+    if not truth:
+        reason = unreadable[0]["error"]
+        raise UserError(f"{options.folder}: none of its {len(paths)} images can be read, the first: {reason}")
+    figures = score(truth, probabilities, classes)
+    figures["guard"] = guard_figures(probabilities, truth, classifier.metadata.threshold)
+    figures |= {"model": str(options.model), "folder": str(options.folder), "unreadable": unreadable}
+    print(json.dumps(figures, sort_keys=True) if options.json else score_text(figures))
+    for failure in unreadable:
+        _print_error(failure["error"])
+    if unreadable:
+        _print_error(f"{len(unreadable)} of {len(paths)} images could not be read and are not in the figures")
+    return 1 if unreadable else 0
+
+
+def _classifier(options: argparse.Namespace) -> EdgeClassifier:
+    if not options.model.exists():
+        raise UserError(f"{options.model}: no such model; run `dvc repro` to build it, or pass --model FILE")
+    return EdgeClassifier(options.model, options.threads)
+
+
+def _requested(paths: Sequence[Path]) -> tuple[list[Path], bool]:
+    """The image files that the arguments stand for, and whether a folder was among them."""
+    found: list[Path] = []
+    folders = [path for path in paths if path.is_dir()]
+    for path in paths:
+        images = list_images(path) if path in folders else [path]
+        if not images:
+            raise UserError(f"{path}: holds no images; pass a folder with files that end in {_SUFFIXES}")
+        found += images
+    return found, bool(folders)
+
+
+def _labelled_images(folder: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
+    """All images in the class subfolders of ``folder`` with the number of their class, sorted."""
+    allowed = ", ".join(classes)
+    loose = list_images(folder)
+    if loose:
+        raise UserError(f"{loose[0]}: lies outside the class folders; move it into one of {allowed}")
+    labelled: list[tuple[Path, int]] = []
+    for subfolder in sorted(folder.iterdir()):
+        if not subfolder.is_dir() or subfolder.name.startswith("."):
+            continue
+        if subfolder.name not in classes:
+            raise UserError(f"{subfolder}: is no class folder; rename it to one of {allowed}")
+        labelled += [(path, classes.index(subfolder.name)) for path in list_images(subfolder)]
+    if not labelled:
+        raise UserError(
+            f"{folder}: holds no labelled images; put files that end in {_SUFFIXES} "
+            f"into subfolders named {allowed}"
+        )
+    return labelled
+
+
+def _json_line(path: Path, result: Prediction | Failure) -> str:
+    return json.dumps({"path": str(path), **asdict(result)})
+
+
+def _progress(paths: Sequence[Path], shown: bool) -> Iterable[Path]:
+    """``paths``, with a bar on standard error when ``shown`` and a person looks at it."""
+    if not shown or not sys.stderr.isatty():
+        return paths
+    from tqdm import tqdm  # half as long to import as to classify a dozen images
+
+    return tqdm(paths, unit="image", leave=False)
+
+
+def _print_error(message: str) -> None:
+    sys.stdout.flush()  # in order with the results, where both go to one place
+    print(f"error: {printable(message)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,208 @@
+"""The one way from an image file to the tensor that every model sees, in training and on the device.
+
+    file -> first frame -> 8-bit gray -> upright -> 224 x 224 -> float32 in [0, 1]
+
+Gray comes before the resize: one channel is cheaper to scale than four, and the result does not depend on how
+the file stores its colors.
+"""
+
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from semdefect.errors import UserError
+
+#: Width and height of a model's input in pixels.
+SIZE = 224
+
+#: Images with more pixels are refused before decoding. A gray copy of the largest takes 100 MB.
+MAX_PIXELS = 100_000_000
+
+#: File name endings that count as an image when a folder is listed, in lower case.
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+
+# Pillow reads some fifty formats, EPS by starting Ghostscript among them. A microscope writes none of those.
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """The images directly in ``folder``, sorted by path, without hidden files; empty when there are none.
+
+    Raises:
+        UserError: when the folder is missing, is a file, or may not be read.
+    """
+    folder = Path(folder)
+    try:
+        return sorted(entry for entry in folder.iterdir() if _is_listed(entry))
+    except FileNotFoundError:
+        raise UserError(f"{folder}: no such folder; check the path") from None
+    except NotADirectoryError:
+        raise UserError(f"{folder}: is a file; pass the folder that holds the images") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: cannot be listed ({_reason(error)}); check its permissions") from None
+
+
+def open_gray(path: str | Path) -> Image.Image:
+    """Read the first frame of an image file as 8-bit gray (mode ``L``), upright, at its own size.
+
+    See ``to_gray`` for what becomes of color, depth and transparency.
+
+    Raises:
+        UserError: when the file is missing, empty, no image, damaged, larger than ``MAX_PIXELS``, or may not
+            be read. Nothing else is raised, whatever the bytes of the file.
+    """
+    path = Path(path)
+    _check_is_file(path)
+    # Given a path instead of an open file, Pillow maps uncompressed TIFFs into memory: it then garbles those
+    # with an orientation, and a file that shrinks meanwhile kills the process.
+    with (
+        _damage_as_user_error(str(path)),
+        path.open("rb") as file,
+        Image.open(file, formats=_FORMATS) as image,
+    ):
+        _check_size(image, str(path))  # Pillow has read only the header so far
+        return to_gray(image, str(path))
+
+
+def to_gray(image: Image.Image, name: str = "the image") -> Image.Image:
+    """A Pillow image of any mode as 8-bit gray (mode ``L``), turned upright where its EXIF data says so.
+
+    - Color: ITU-R 601 luma.
+    - 16-bit and 32-bit integers: linear, 65535 becomes 255, values outside 0..65535 are clipped. (Pillow's
+      own conversion clips everything above 255 to white.)
+    - Floats: linear from 0..1, 0..255 or 0..65535, the narrowest of the three that holds the largest value.
+    - Transparency: pixels keep the color stored under them; fully transparent ones, whose color means
+      nothing, become black. Blending with a background would draw a rim around images whose editor feathered
+      their edges, and a rim that is found in some classes only is something a network learns.
+
+    ``name`` is what error messages call the image.
+
+    Raises:
+        UserError: when the image has no pixels, more than ``MAX_PIXELS``, or cannot be decoded.
+    """
+    with _damage_as_user_error(name):
+        _check_size(image, name)
+        image.load()
+        gray = _gray(image)
+        turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        return gray if turn is None else gray.transpose(turn)
+
+
+def to_pixels(gray: Image.Image) -> NDArray[np.uint8]:
+    """An image of mode ``L`` as uint8 ``(224, 224)``, stretched to the square where it is none."""
+    if gray.mode != "L":
+        raise ValueError(f"expected an image of mode L, got {gray.mode}: use open_gray or to_gray")
+    if gray.size != (SIZE, SIZE):
+        # reducing_gap averages whole blocks first: half the time for at most 2 gray levels of difference.
+        gray = gray.resize((SIZE, SIZE), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return np.asarray(gray, dtype=np.uint8)
+
+
+def to_tensor(gray: Image.Image) -> NDArray[np.float32]:
+    """An image of mode ``L`` as a model's input: float32 ``[1, 1, 224, 224]`` in [0, 1], pixels / 255."""
+    return to_pixels(gray)[np.newaxis, np.newaxis].astype(np.float32) / np.float32(255)
+
+
+def _is_listed(entry: Path) -> bool:
+    return entry.suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith(".") and not entry.is_dir()
+
+
+def _gray(image: Image.Image) -> Image.Image:
+    """The loaded ``image`` in mode ``L``, not yet turned upright."""
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        values = np.clip(np.asarray(image), 0, 65535).astype(np.uint32)
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    if image.mode == "F":
+        return Image.fromarray(_gray_of_floats(np.asarray(image)))
+    if image.mode == "LAB":  # Pillow knows no way from LAB to gray, and needs none: lightness is a band
+        return image.getchannel("L")
+    if image.has_transparency_data:
+        with_alpha = image.convert("LA" if image.mode in ("L", "LA", "La") else "RGBA")
+        seen = with_alpha.getchannel("A").point([0] + [255] * 255)
+        gray = Image.new("L", image.size, 0)
+        gray.paste(with_alpha.convert("L"), mask=seen)
+        return gray
+    if image.mode in ("CMYK", "HSV"):
+        image = image.convert("RGB")
+    return image.convert("L")
+
+
+def _gray_of_floats(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Floats of unknown range as uint8; what is not a number becomes black, infinity white."""
+    finite = values[np.isfinite(values)]
+    largest = float(finite.max()) if finite.size else 0.0
+    white = 1.0 if largest <= 1 else 255.0 if largest <= 255 else 65535.0
+    scaled = np.clip(np.nan_to_num(values, nan=0.0, posinf=white, neginf=0.0), 0, white) * (255 / white)
+    return np.rint(scaled).astype(np.uint8)
+
+
+def _check_is_file(path: Path) -> None:
+    """Refuse whatever cannot be an image for reasons that the file system knows."""
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{path}: no such file; check the path") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({_reason(error)}); check path and permissions") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise UserError(f"{path}: is a folder; pass an image file")
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(f"{path}: is a device or a pipe; pass an image file")
+    if status.st_size == 0:
+        raise UserError(f"{path}: is empty (0 bytes); copy or save it again")
+
+
+def _check_size(image: Image.Image, name: str) -> None:
+    """Refuse an image by the size its header claims."""
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise UserError(f"{name}: has no pixels ({width} x {height}); save it again")
+    if width * height > MAX_PIXELS:
+        raise _too_large(name)
+
+
+def _too_large(name: str) -> UserError:
+    return UserError(f"{name}: has more than {MAX_PIXELS // 10**6} megapixels; crop it or scale it down")
+
+
+@contextmanager
+def _damage_as_user_error(name: str) -> Iterator[None]:
+    """Turn what Pillow raises on foreign or damaged bytes into one sentence about ``name``.
+
+    Pillow's decoders let through OSError, SyntaxError, ValueError, struct.error, zlib.error, MemoryError and
+    more, hence ``Exception``.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except PermissionError:
+        raise UserError(f"{name}: may not be read (permission denied); change its permissions") from None
+    except UnidentifiedImageError:
+        formats = "PNG, JPEG, BMP, GIF, TIFF or WebP"
+        raise UserError(f"{name}: is no image, or its header is damaged; save it as {formats}") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _too_large(name) from None
+    except Exception as error:
+        raise UserError(f"{name}: is cut off or damaged ({_reason(error)}); copy or save it again") from error
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, short and on one line, to stand inside a sentence."""
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    return " ".join(text.split())[:120].rstrip(".")

@@ -1,0 +1,101 @@
+"""A tiny exported model whose answers a test can choose: the brightness of the image decides the class."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from semdefect import CLASSES
+from semdefect.edge.metadata import METADATA_KEY, ModelMetadata
+
+ROOT = Path(__file__).parents[2]
+LEVELS = tuple(range(16, 256, 32))  # the gray level in the middle of each class's band
+
+
+def metadata(**changes) -> ModelMetadata:
+    fields = {
+        "classes": CLASSES,
+        "temperature": 1.0,
+        "threshold": 0.9,
+        "target_purity": 0.99,
+        "precision": "fp32",
+        "checkpoint_sha256": "0123456789abcdef" * 4,
+    }
+    return ModelMetadata(**{**fields, **changes})
+
+
+def write_model(
+    path,
+    properties=None,
+    classes=8,
+    size=224,
+    channels=1,
+    names=("input", "logits"),
+    batch="N",
+    sharpness=400.0,
+):
+    """logits_k = -sharpness * (mean - centre_k)**2, up to a term that all classes share."""
+    centres = np.array([(level / 255) for level in (LEVELS * 2)[:classes]], dtype=np.float32)
+    weight = (2 * sharpness * centres)[np.newaxis]
+    bias = -sharpness * centres**2
+    nodes = [
+        helper.make_node("ReduceMean", [names[0]], ["mean"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Unsqueeze", ["mean", "axis"], ["column"]),
+        helper.make_node("MatMul", ["column", "weight"], ["product"]),
+        helper.make_node("Add", ["product", "bias"], [names[1]]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "brightness",
+        [helper.make_tensor_value_info(names[0], TensorProto.FLOAT, [batch, channels, size, size])],
+        [helper.make_tensor_value_info(names[1], TensorProto.FLOAT, [batch, classes])],
+        [
+            numpy_helper.from_array(weight.astype(np.float32), "weight"),
+            numpy_helper.from_array(bias.astype(np.float32), "bias"),
+            numpy_helper.from_array(np.array([1], dtype=np.int64), "axis"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    if properties is None:
+        properties = {METADATA_KEY: metadata().to_json()}
+    helper.set_model_props(model, properties)
+    onnx.save(model, path)
+    return path
+
+
+def write_image(path, level, size=(64, 48)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", size, level).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory) -> Path:
+    return write_model(tmp_path_factory.mktemp("model") / "student.onnx")
+
+
+@pytest.fixture
+def command(tmp_path):
+    """Run ``semdefect`` as a user does; returns the finished process."""
+
+    def run(*arguments, **options):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        return subprocess.run(
+            [sys.executable, "-m", "semdefect.edge.cli", *map(str, arguments)],
+            **{
+                "cwd": tmp_path,
+                "env": environment,
+                "capture_output": True,
+                "text": True,
+                "timeout": 60,
+                **options,
+            },
+        )
+
+    return run
