@@ -9,6 +9,7 @@ an input could not be used, 2 the command line is wrong, 130 interrupted, 141 th
 """
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -35,20 +36,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # File names may hold bytes that the terminal cannot show. And Pillow warns about odd files on standard
     # error, in the middle of the progress bar: what matters of that comes back as an error.
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     warnings.filterwarnings("ignore", module=r"PIL\.")
     options = parser().parse_args(arguments)
     try:
-        code: int = options.run(options)
-        sys.stdout.flush()
-        return code
-    except UserError as error:
-        _print_error(str(error))
-        return 1
+        return _run(options)
     except BrokenPipeError:
-        # Python flushes once more while it exits, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 141
+    except OSError as error:  # the disk is full, say
+        _drop_output()
+        _print_error(f"{error.filename or 'standard output'}: {error.strerror or error}")
+        return 1
     except KeyboardInterrupt:
         return 130
 
@@ -65,6 +65,21 @@ def parser() -> argparse.ArgumentParser:
     _add_classify(commands)
     _add_score(commands)
     return top
+
+
+def _run(options: argparse.Namespace) -> int:
+    try:
+        code: int = options.run(options)
+    except UserError as error:
+        _print_error(str(error))
+        code = 1
+    sys.stdout.flush()  # while errors can still be told
+    return code
+
+
+def _drop_output() -> None:
+    """Let standard output lead nowhere: Python flushes it while it exits, and would complain once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _add_classify(commands: Any) -> None:
@@ -125,7 +140,7 @@ def _threads(text: str) -> int:
 def _classify(options: argparse.Namespace) -> int:
     """Print one line an image; 1 when any could not be read."""
     paths, folders = _requested(options.paths)
-    classifier = _classifier(options)
+    classifier = EdgeClassifier(options.model, options.threads)
     table = PredictionTable(paths, classifier.metadata.classes)
     # The lines of the table are the progress where a person sees them.
     watched = _progress(paths, shown=folders and not sys.stdout.isatty())
@@ -148,7 +163,7 @@ def _classify(options: argparse.Namespace) -> int:
 
 def _score(options: argparse.Namespace) -> int:
     """Print the figures of a model on a labelled folder; 1 when any image could not be read."""
-    classifier = _classifier(options)
+    classifier = EdgeClassifier(options.model, options.threads)
     classes = classifier.metadata.classes
     labelled = _labelled_images(options.folder, classes)
     paths = [path for path, _ in labelled]
@@ -174,22 +189,18 @@ def _score(options: argparse.Namespace) -> int:
     return 1 if unreadable else 0
 
 
-def _classifier(options: argparse.Namespace) -> EdgeClassifier:
-    if not options.model.exists():
-        raise UserError(f"{options.model}: no such model; run `dvc repro` to build it, or pass --model FILE")
-    return EdgeClassifier(options.model, options.threads)
-
-
 def _requested(paths: Sequence[Path]) -> tuple[list[Path], bool]:
     """The image files that the arguments stand for, and whether a folder was among them."""
     found: list[Path] = []
-    folders = [path for path in paths if path.is_dir()]
+    folders = False
     for path in paths:
-        images = list_images(path) if path in folders else [path]
+        is_folder = os.path.isdir(path)  # noqa: PTH112, Path.is_dir raises where the name is too long
+        folders |= is_folder
+        images = list_images(path) if is_folder else [path]
         if not images:
             raise UserError(f"{path}: holds no images; pass a folder with files that end in {_SUFFIXES}")
         found += images
-    return found, bool(folders)
+    return found, folders
 
 
 def _labelled_images(folder: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
@@ -221,7 +232,7 @@ def _progress(paths: Sequence[Path], shown: bool) -> Iterable[Path]:
     """``paths``, with a bar on standard error when ``shown`` and a person looks at it."""
     if not shown or not sys.stderr.isatty():
         return paths
-    from tqdm import tqdm  # half as long to import as to classify a dozen images
+    from tqdm import tqdm  # only where it is seen: the import takes as long as classifying ten images
 
     return tqdm(paths, unit="image", leave=False)
 

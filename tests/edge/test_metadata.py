@@ -1,0 +1,62 @@
+import json
+
+import pytest
+from conftest import metadata
+
+from semdefect import CLASSES
+from semdefect.edge.metadata import ModelMetadata
+from semdefect.errors import UserError
+
+
+def test_round_trip_is_exact_and_deterministic():
+    written = metadata(temperature=1.37, threshold=1.5, precision="int8-weights", classes=list(CLASSES))
+    text = written.to_json()
+    assert ModelMetadata.from_json(text) == written
+    assert ModelMetadata.from_json(text).to_json() == text
+    content = json.loads(text)
+    assert list(content) == sorted(content)
+    assert content["format"] == 1 and content["classes"] == list(CLASSES)
+    assert content["preprocessing"] == {"mode": "L", "size": 224, "resample": "bilinear", "range": [0, 1]}
+    assert content["guard"] == {"threshold": 1.5, "target_purity": 0.99}
+
+
+def test_keys_of_a_later_version_are_ignored():
+    content = json.loads(metadata().to_json()) | {"author": "me"}
+    assert ModelMetadata.from_json(json.dumps(content)) == metadata()
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("format", [0, 2, "1", True, None]),
+        ("classes", [[], ["a"], ["a", "a"], ["a", ""], ["a", 1], "ab", None, {"a": 1, "b": 2}]),
+        ("preprocessing", [None, {}, {"mode": "L", "size": 128, "resample": "bilinear", "range": [0, 1]}]),
+        ("temperature", [0, -1, "1", None, True, float("nan"), float("inf"), 10**400, [1]]),
+        ("guard", [None, 0.9, {}, {"threshold": 0.9}, {"threshold": -0.1, "target_purity": 0.9}]),
+        (
+            "guard",
+            [{"threshold": 0.9, "target_purity": 1.1}, {"threshold": float("nan"), "target_purity": 1}],
+        ),
+        ("precision", ["int8", "FP32", None, []]),
+        ("checkpoint_sha256", ["", "ab", "g" * 64, "A" * 64, 64, None]),
+    ],
+)
+def test_each_field_is_checked(key, values):
+    content = json.loads(metadata().to_json())
+    for value in values:
+        with pytest.raises(UserError, match=f"model metadata: {key}"):
+            ModelMetadata.from_json(json.dumps({**content, key: value}))
+    del content[key]
+    with pytest.raises(UserError, match=f"model metadata: {key} is missing"):
+        ModelMetadata.from_json(json.dumps(content))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", "[" * 100_000, "1" * 10_000])
+def test_what_is_no_json_object(text):
+    with pytest.raises(UserError, match="model metadata"):
+        ModelMetadata.from_json(text)
+
+
+def test_a_writer_cannot_hold_an_invalid_one():
+    with pytest.raises(UserError, match="temperature"):
+        metadata(temperature=0.0)
