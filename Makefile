@@ -1,0 +1,44 @@
+# Every target works in a fresh clone: the environment is made on first use and again when its pins change.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+READY := $(VENV)/.installed
+export PATH := $(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup repro summary test lint format clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; name one with make PYTHON=python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the pinned packages into $(VENV) (4.6 GB, about two minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+setup: $(READY)  ## make .venv and install the pinned requirements
+
+repro: $(READY)  ## run the whole pipeline and print the result
+	@git rev-parse --is-inside-work-tree >/dev/null 2>&1 || { echo "error: DVC works in a git repository: run git init && git add -A && git commit -m start" >&2; exit 1; }
+	@dvc repro
+	@python -m semdefect.summary
+
+summary: $(READY)  ## print the result of the last run
+	@python -m semdefect.summary
+
+test: $(READY)  ## run all tests, the whole DAG on a tiny profile included
+	@python -m pytest
+
+lint: $(READY)  ## ruff (lint and format) and mypy
+	@ruff check .
+	@ruff format --check .
+	@mypy
+
+format: $(READY)  ## let ruff format and sort
+	@ruff check --fix .
+	@ruff format .
+
+clean:  ## remove the environment, scratch files and caches; data, models and metrics stay
+	rm -rf $(VENV) .scratch .mypy_cache .ruff_cache .pytest_cache build *.egg-info

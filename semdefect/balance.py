@@ -1,0 +1,140 @@
+"""A balanced data set: real images first, then their class-preserving children and rendered images."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from joblib import Parallel, delayed
+from PIL import Image
+from tqdm import tqdm
+
+from semdefect import CLASSES
+from semdefect.atomic import replacing
+from semdefect.base_images import THUMBNAIL, duplicate_groups, find_real_images
+from semdefect.edge.image import open_gray
+from semdefect.errors import UserError
+from semdefect.manifest import Row
+from semdefect.params import Synthesize
+from semdefect.seeds import DATA_SET, image_seed
+from semdefect.synthesis import augment, render
+
+#: More children of one real image add copies, not information.
+MAX_CHILDREN = 8
+
+
+@dataclass(frozen=True)
+class BaseImage:
+    """A real image with its place in the lineage."""
+
+    path: Path
+    label: str
+    source_id: str
+    group: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to write: a real one as it is, a child of one (``augmented``), or a rendered one."""
+
+    label: str
+    index: int
+    seed: int
+    base: BaseImage | None = None
+    augmented: bool = False
+
+    @property
+    def path(self) -> str:
+        """Path of the image below the data folder."""
+        kind = "rendered" if self.base is None else "augmented" if self.augmented else "real"
+        return f"{self.label}/{self.index:05d}_{kind}.png"
+
+
+def load_base_images(folder: Path, correlation: float) -> list[BaseImage]:
+    """All real images below ``folder``, with near-duplicates grouped across classes.
+
+    Raises:
+        UserError: the folder's shape is wrong (see `find_real_images`) or images cannot be read; names them.
+    """
+    found = [(label, path) for label, paths in find_real_images(folder).items() for path in paths]
+    thumbnails, faults = [], []
+    for _, path in tqdm(found, desc="read real images", disable=None, leave=False):
+        try:
+            thumbnails.append(np.asarray(_square(open_gray(path), THUMBNAIL)))
+        except UserError as fault:
+            faults.append(str(fault))
+    if faults:
+        more = f" (and {len(faults) - 3} more like this)" if len(faults) > 3 else ""
+        raise UserError("; ".join(faults[:3]) + more)
+    groups = duplicate_groups(thumbnails, correlation).tolist() if found else []
+    return [
+        BaseImage(path, label, path.relative_to(folder).as_posix(), f"real-{group:05d}")
+        for (label, path), group in zip(found, groups, strict=True)
+    ]
+
+
+def plan(bases: Iterable[BaseImage], settings: Synthesize, seed: int) -> list[Job]:
+    """The images of a balanced data set: ``settings.images_per_class`` of each class.
+
+    Real images come first; of what is missing, ``augmented_share`` are children of these (at most
+    `MAX_CHILDREN` each) and the rest is rendered. Of more real images than ``images_per_class`` a seeded choice
+    is taken.
+    """
+    jobs: list[Job] = []
+    by_class = {label: [base for base in bases if base.label == label] for label in CLASSES}
+    for number, (label, real) in enumerate(by_class.items()):
+        wanted = settings.images_per_class
+        if len(real) > wanted:
+            chosen = np.random.default_rng([seed, number]).choice(len(real), wanted, replace=False)
+            real = [real[index] for index in sorted(chosen)]
+        missing = wanted - len(real)
+        children = min(round(missing * settings.augmented_share), MAX_CHILDREN * len(real))
+        parents = [real[index % len(real)] for index in range(children)]
+        sources: list[tuple[BaseImage | None, bool]] = [(base, False) for base in real]
+        sources += [(base, True) for base in parents]
+        sources += [(None, False)] * (wanted - len(sources))
+        jobs += [
+            Job(label, index, image_seed(seed, DATA_SET, number * wanted + index), base, augmented)
+            for index, (base, augmented) in enumerate(sources)
+        ]
+    return jobs
+
+
+def write_images(jobs: list[Job], folder: Path, size: int, workers: int) -> list[Row]:
+    """Write every job's image below ``folder``; the bytes do not depend on ``workers`` (0: every core).
+
+    Returns:
+        The manifest rows, in the order of ``jobs``.
+    """
+    for label in CLASSES:
+        (folder / label).mkdir(parents=True, exist_ok=True)
+    rows = Parallel(n_jobs=workers or -1, return_as="generator")(
+        delayed(write_image)(job, folder, size) for job in jobs
+    )
+    return list(tqdm(rows, total=len(jobs), desc="synthesize", unit="image", disable=None))
+
+
+def write_image(job: Job, folder: Path, size: int) -> Row:
+    """Write one image of ``size``² px and return its row."""
+    family, source_id, group, bbox = "original", f"rendered/{job.label}/{job.seed}", "", ""
+    if job.base is None:
+        drawn = render(job.label, job.seed, size)
+        pixels, family, group = drawn.image, drawn.family, source_id
+        bbox = " ".join(map(str, drawn.bbox)) if drawn.bbox else ""
+    else:
+        pixels, source_id, group = (
+            np.asarray(_square(open_gray(job.base.path), size)),
+            job.base.source_id,
+            job.base.group,
+        )
+        if job.augmented:
+            family = "augmented"
+            pixels, _ = augment(np.random.default_rng(job.seed), pixels, job.label)
+    with replacing(folder / job.path) as temporary:
+        Image.fromarray(pixels).save(temporary)
+    origin = "rendered" if job.base is None else "real"
+    return Row(job.path, job.label, origin, family, source_id, group, job.seed, bbox)
+
+
+def _square(gray: Image.Image, size: int) -> Image.Image:
+    return gray if gray.size == (size, size) else gray.resize((size, size), Image.Resampling.BILINEAR)

@@ -1,0 +1,168 @@
+"""The exported files scored on images that training never saw, through the device's own code."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.special import softmax
+from tqdm import tqdm
+
+from semdefect import CLASSES
+from semdefect.edge.classifier import EdgeClassifier
+from semdefect.edge.image import open_gray, to_pixels, to_tensor
+from semdefect.edge.scoring import expected_calibration_error, guard_figures, score
+from semdefect.manifest import IMAGES, Row
+from semdefect.network import load_network, predict
+from semdefect.params import Noisy
+from semdefect.synthesis import corrupt
+
+MODELS = ("teacher", "student_fp32", "student_int8")
+#: The file that goes to the device: its figures are the ones in the plots.
+SHIPPED = "student_int8"
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Images of one test set: ``images`` gray 224², ``truth [N]`` class numbers, ``names [N]`` paths."""
+
+    __test__ = False  # no test for pytest to collect
+
+    images: list[Image.Image]
+    truth: NDArray[np.int64]
+    names: list[str]
+
+    def __add__(self, other: "TestSet") -> "TestSet":
+        """Both sets, one after the other."""
+        truth = np.concatenate([self.truth, other.truth])
+        return TestSet(self.images + other.images, truth, self.names + other.names)
+
+
+def load_test_sets(rows: Sequence[Row], noisy: Noisy, seed: int) -> dict[str, TestSet]:
+    """``clean`` (the test split), ``noisy`` (the same under corruptions), ``mixed`` (both) and, where there are any, ``real``.
+
+    Args:
+        rows: the test split.
+        noisy: strength of each corruption.
+        seed: of the corruptions.
+    """
+    clean = _load(rows)
+    strengths = noisy.model_dump()
+    corrupted = [
+        Image.fromarray(corrupt(np.asarray(image), seed=seed + index, **strengths))
+        for index, image in enumerate(tqdm(clean.images, desc="corrupt", disable=None, leave=False))
+    ]
+    spoilt = TestSet(corrupted, clean.truth, [f"{name} (noisy)" for name in clean.names])
+    sets = {"clean": clean, "noisy": spoilt, "mixed": clean + spoilt}
+    real = [row for row in rows if row.origin == "real" and row.family == "original"]
+    return sets | ({"real": _load(real)} if real else {})
+
+
+def _load(rows: Sequence[Row]) -> TestSet:
+    images = [Image.fromarray(to_pixels(open_gray(IMAGES / row.path))) for row in rows]
+    return TestSet(images, np.array([CLASSES.index(row.label) for row in rows]), [row.path for row in rows])
+
+
+def run_edge(classifier: EdgeClassifier, images: Sequence[Image.Image], name: str) -> NDArray[np.float32]:
+    """Logits ``[N, 8]``, one image at a time, as on the device."""
+    bar = tqdm(images, desc=name, unit="image", disable=None, leave=False)
+    return np.concatenate([classifier.logits(to_tensor(image)) for image in bar])
+
+
+def run_teacher(checkpoint: Path, images: Sequence[Image.Image]) -> NDArray[np.float32]:
+    """Logits ``[N, 8]`` of the teacher in torch."""
+    pixels = torch.from_numpy(np.stack([to_pixels(image) for image in images]))[:, None]
+    return predict(load_network(checkpoint), pixels).numpy()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one model said of one test set: ``raw`` and calibrated ``probabilities [N, 8]`` and the ``truth [N]``."""
+
+    raw: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
+    truth: NDArray[np.int64]
+    threshold: float
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """Class numbers ``[N]``."""
+        return np.asarray(self.probabilities.argmax(axis=1))
+
+    def figures(self) -> dict[str, Any]:
+        """All figures of `semdefect.edge.scoring.score`, calibration before scaling, and the guard's."""
+        return score(self.truth, self.probabilities, CLASSES) | {
+            "calibration_error_before": expected_calibration_error(self.raw, self.truth),
+            "guard": guard_figures(self.probabilities, self.truth, self.threshold),
+        }
+
+
+def run_models(edge: Path, teacher: Path, sets: dict[str, TestSet], threads: int) -> dict[str, dict[str, Outcome]]:
+    """Outcome of each model on each test set, ``[model][test set]``.
+
+    Args:
+        edge: folder of ``student_fp32.onnx`` and ``student_int8.onnx``.
+        teacher: checkpoint of the teacher; its temperature is 1 and it has no guard.
+        sets: the test sets.
+        threads: of ONNX Runtime.
+    """
+    outcomes: dict[str, dict[str, Outcome]] = {name: {} for name in MODELS}
+    students = {name: EdgeClassifier(edge / f"{name}.onnx", threads) for name in MODELS[1:]}
+    for set_name, images in sets.items():
+        if set_name == "mixed":
+            continue  # put together from its parts below
+        taught = softmax(run_teacher(teacher, images.images).astype(np.float64), axis=1)
+        outcomes["teacher"][set_name] = Outcome(taught, taught, images.truth, 0.0)
+        for name, student in students.items():
+            logits = run_edge(student, images.images, f"{name}, {set_name}").astype(np.float64)
+            outcomes[name][set_name] = Outcome(
+                softmax(logits, axis=1),
+                student.probabilities(logits),
+                images.truth,
+                student.metadata.threshold,
+            )
+    for by_set in outcomes.values():
+        by_set["mixed"] = _both(by_set["clean"], by_set["noisy"])
+    return {name: {key: by_set[key] for key in sets} for name, by_set in outcomes.items()}
+
+
+def _both(first: Outcome, second: Outcome) -> Outcome:
+    return Outcome(
+        np.concatenate([first.raw, second.raw]),
+        np.concatenate([first.probabilities, second.probabilities]),
+        np.concatenate([first.truth, second.truth]),
+        first.threshold,
+    )
+
+
+def summarise(outcomes: dict[str, dict[str, Outcome]], details: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The few figures for `dvc metrics diff`: accuracies by test set and model, and what the shipped file keeps.
+
+    Args:
+        outcomes: ``[model][test set]``.
+        details: `Outcome.figures` of the same.
+    """
+    mixed = {name: details[name]["mixed"] for name in MODELS}
+    shipped, guard = mixed[SHIPPED], mixed[SHIPPED]["guard"]
+    same = outcomes["student_fp32"]["mixed"].predicted == outcomes["student_int8"]["mixed"].predicted
+    teacher = mixed["teacher"]["accuracy"]
+    return {
+        "accuracy": {key: {name: details[name][key]["accuracy"] for name in MODELS} for key in outcomes[SHIPPED]},
+        "macro_f1": {key: details[SHIPPED][key]["macro_f1"] for key in outcomes[SHIPPED]},
+        "retention_of_teacher": shipped["accuracy"] / teacher if teacher else None,
+        "int8_fp32_agreement": float(same.mean()),
+        "calibration_error": {
+            "before_scaling": shipped["calibration_error_before"],
+            "after_scaling": shipped["calibration_error"],
+        },
+        "guard": {
+            "purity": guard["purity_accepted"],
+            "rejection_rate": 1 - guard["share_accepted"],
+        },
+        "escape_rate": shipped["escape_rate"],
+        "overkill_rate": shipped["overkill_rate"],
+    }

@@ -1,0 +1,47 @@
+"""Images from files, through the device's own preprocessing."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from semdefect import CLASSES
+from semdefect.edge.image import open_gray, to_pixels
+from semdefect.manifest import IMAGES, Row
+from semdefect.network import resize
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images in memory: ``pixels [N, 1, R, R]`` uint8 and ``labels [N]`` int64."""
+
+    pixels: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.labels)
+
+    def sha256(self) -> str:
+        """Hex hash of all pixels and labels."""
+        digest = hashlib.sha256(self.pixels.numpy().tobytes())
+        digest.update(self.labels.numpy().tobytes())
+        return digest.hexdigest()
+
+
+def load_images(rows: Sequence[Row], resolution: int) -> ImageSet:
+    """The images of ``rows``, preprocessed as on the device, then resized to ``resolution`` as in the network."""
+    pixels = np.stack([to_pixels(open_gray(IMAGES / row.path)) for row in rows])
+    labels = torch.tensor([CLASSES.index(row.label) for row in rows])
+    return ImageSet(_at(torch.from_numpy(pixels)[:, None], resolution), labels)
+
+
+def _at(pixels: torch.Tensor, resolution: int) -> torch.Tensor:
+    """``pixels [N, 1, H, W]`` uint8 at ``resolution``², rounded back to uint8; in parts, to bound memory."""
+    if pixels.shape[-1] == resolution:
+        return pixels
+    parts = [resize(part.float(), resolution).round_().to(torch.uint8) for part in pixels.split(256)]
+    return torch.cat(parts)

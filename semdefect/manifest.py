@@ -1,0 +1,71 @@
+"""The manifest: one row an image, with its lineage."""
+
+import csv
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from semdefect import CLASSES
+from semdefect.atomic import replacing
+from semdefect.errors import UserError
+
+#: Where `synthesize` writes and every path of a manifest starts.
+IMAGES = Path("data/synthetic")
+SPLITS = Path("data/splits")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image. Images of one ``group`` descend from one base image or its near-duplicates."""
+
+    path: str  #: relative to `IMAGES`
+    label: str  #: one of `CLASSES`; the column is called ``class``
+    origin: str  #: ``real`` or ``rendered``
+    family: str  #: scene family of a rendered image; ``original`` or ``augmented`` for a real one
+    source_id: str  #: the base image: path below ``data/real`` or ``rendered/<class>/<seed>``
+    group: str  #: lineage group; never crosses a split
+    seed: int  #: draws the image again, together with class, family and base image
+    bbox: str  #: defect's bounding box ``x0 y0 x1 y1`` in px, or empty
+
+
+_COLUMNS = ["class" if field.name == "label" else field.name for field in fields(Row)]
+
+
+def write_manifest(path: Path, rows: Iterable[Row]) -> None:
+    """Write ``rows`` as CSV, sorted by path, whole or not at all."""
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        writer.writerows(asdict(row).values() for row in sorted(rows, key=lambda row: row.path))
+
+
+def read_manifest(path: Path) -> list[Row]:
+    """The rows of a manifest or of a split.
+
+    Raises:
+        UserError: the file is missing, a column or value is wrong, or an image path leaves the data folder.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if reader.fieldnames != _COLUMNS:
+                raise UserError(f"{path}: the columns must be {', '.join(_COLUMNS)}; run `dvc repro` to rebuild it")
+            return [_row(path, number, cells) for number, cells in enumerate(reader, start=2)]
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run `dvc repro`") from None
+    except (csv.Error, UnicodeDecodeError) as broken:
+        raise UserError(f"{path} is not a manifest ({broken}); run `dvc repro` to rebuild it") from None
+
+
+def _row(path: Path, number: int, cells: dict[str, str]) -> Row:
+    if None in cells or None in cells.values():
+        raise UserError(f"{path}, line {number}: wrong number of columns; run `dvc repro` to rebuild it")
+    if cells["class"] not in CLASSES:
+        raise UserError(f"{path}, line {number}: {cells['class']!r} is not one of {', '.join(CLASSES)}")
+    image = Path(cells["path"])
+    if image.is_absolute() or ".." in image.parts:
+        raise UserError(f"{path}, line {number}: {cells['path']!r} leaves {IMAGES}")
+    if not cells["seed"].isdecimal():
+        raise UserError(f"{path}, line {number}: seed {cells['seed']!r} is not a whole number")
+    values = {name: value for name, value in cells.items() if name not in ("class", "seed")}
+    return Row(label=cells["class"], seed=int(cells["seed"]), **values)

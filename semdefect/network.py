@@ -1,0 +1,136 @@
+"""Teacher and student networks: a timm backbone behind in-graph resizing and standardisation."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import timm
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+from torch.nn import functional
+
+from semdefect import CLASSES
+from semdefect.atomic import replacing
+from semdefect.errors import UserError
+
+#: Standard deviation (full scale 1) under which an image counts as flat; keeps its noise from being blown up.
+FLAT = 0.01
+
+
+class SemNetwork(nn.Module):
+    """Gray images in, class logits out: ``[N, 1, H, W]`` float32 in [0, 1] → ``[N, 8]``.
+
+    The first two steps are part of the network, so that the exported file needs no preprocessing beyond
+    scaling to [0, 1]: bilinear resizing to ``resolution``, then each image to zero mean and unit variance. The
+    standardisation removes brightness and contrast, which carry no defect, and bounds the activations that
+    INT8 has to represent.
+    """
+
+    def __init__(self, model: str, resolution: int, pretrained: bool = False) -> None:
+        """Build timm's ``model`` with one input channel and one output a class, from random weights or hub weights."""
+        super().__init__()
+        self.model, self.resolution = model, resolution
+        self.backbone = timm.create_model(model, in_chans=1, num_classes=len(CLASSES), pretrained=pretrained)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``[N, 8]`` of ``images [N, 1, H, W]`` in [0, 1]."""
+        if images.shape[-1] != self.resolution:
+            images = resize(images, self.resolution)
+        logits: Tensor = self.backbone(functional.instance_norm(images, eps=FLAT**2))
+        return logits
+
+
+def resize(images: Tensor, resolution: int) -> Tensor:
+    """``images [N, 1, H, W]`` at ``resolution``², bilinear, as the exported graph does it."""
+    return functional.interpolate(images, size=(resolution, resolution), mode="bilinear", align_corners=False)
+
+
+def predict(network: nn.Module, pixels: Tensor, batch_size: int = 64) -> Tensor:
+    """Logits ``[N, C]`` float32 on the CPU of ``pixels [N, 1, R, R]`` uint8, in evaluation mode."""
+    network.eval()
+    device = next(network.parameters()).device
+    with torch.inference_mode():
+        parts = [network(batch.to(device).float() / 255).float().cpu() for batch in pixels.split(batch_size)]
+    return torch.cat(parts)
+
+
+def check_architecture(model: str, family: str, key: str) -> None:
+    """Refuse a ``model`` that timm does not have or that is not of the ``family`` (a prefix of timm's names).
+
+    Raises:
+        UserError: names the parameter ``key`` and some of what is allowed.
+    """
+    allowed = timm.list_models(f"{family}*")
+    if model not in allowed:
+        some = ", ".join(name for name in allowed[:8])
+        raise UserError(f"{key} is {model!r}, which is no {family} that timm has; allowed are {some}, …")
+
+
+def create_network(model: str, resolution: int, init: str = "scratch") -> SemNetwork:
+    """A network from random weights, from timm's hub weights or from a checkpoint.
+
+    Args:
+        model: timm's name of the architecture.
+        resolution: working side in px.
+        init: ``scratch``, ``imagenet`` (timm's hub weights at the revision that timm pins) or the path of a
+            checkpoint that `save_network` wrote for the same architecture.
+
+    Raises:
+        UserError: the hub cannot be reached, or the checkpoint does not fit.
+    """
+    if init == "scratch":
+        return SemNetwork(model, resolution)
+    if init == "imagenet":
+        return _from_hub(model, resolution)
+    network = load_network(Path(init))
+    if network.model != model:
+        raise UserError(f"train_teacher.init: {init} holds a {network.model}, not a {model}")
+    network.resolution = resolution
+    return network
+
+
+def _from_hub(model: str, resolution: int) -> SemNetwork:
+    try:
+        return SemNetwork(model, resolution, pretrained=True)
+    except Exception as unreachable:  # hub clients raise many kinds: connection, HTTP, missing entry, no weights
+        reason = " ".join(str(unreachable).split())[:120]
+        raise UserError(
+            f"train_teacher.init: imagenet needs the weights of {model} from the model hub, which did not come "
+            f"({type(unreachable).__name__}: {reason}); set it to scratch or to the path of a .safetensors file"
+        ) from None
+
+
+def save_network(network: SemNetwork, path: Path) -> None:
+    """Write weights, architecture and resolution as safetensors, whole or not at all.
+
+    The metadata is one JSON string: safetensors writes several keys in random order.
+    """
+    about = json.dumps({"model": network.model, "resolution": network.resolution}, sort_keys=True)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    with replacing(path) as temporary:
+        temporary.write_bytes(save(state, metadata={"semdefect": about}))
+
+
+def load_network(path: Path) -> SemNetwork:
+    """The network that `save_network` wrote, in evaluation mode.
+
+    Raises:
+        UserError: the file is missing or is not a checkpoint of this project.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is missing: run `dvc repro`, or `dvc pull` where a remote has it")
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads(file.metadata()["semdefect"])
+        network = SemNetwork(about["model"], about["resolution"])
+        network.load_state_dict(load_file(path))
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as broken:
+        raise UserError(f"{path} is not a checkpoint of this project ({type(broken).__name__})") from None
+    return network.eval()
+
+
+def file_sha256(path: Path) -> str:
+    """Hex SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

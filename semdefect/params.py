@@ -1,0 +1,159 @@
+"""``params.yaml`` as checked, typed objects."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from semdefect.errors import UserError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Block(BaseModel):
+    """One block of ``params.yaml``: no unknown keys, no silent conversion of types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Base(Block):
+    """What every stage shares."""
+
+    seed: Annotated[int, Field(ge=0)]
+    threads: Annotated[int, Field(ge=1, le=256)]
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    precision: Literal["auto", "fp32", "bf16"]
+
+
+class Synthesize(Block):
+    """The balanced data set."""
+
+    images_per_class: Annotated[int, Field(ge=8)]
+    image_size: Annotated[int, Field(ge=64, le=1024)]
+    augmented_share: Share
+    duplicate_correlation: Annotated[float, Field(gt=0, lt=1)]
+    workers: Annotated[int, Field(ge=0)]
+
+
+class Split(Block):
+    """Shares of the three splits."""
+
+    train: Annotated[float, Field(gt=0, lt=1)]
+    val: Annotated[float, Field(gt=0, lt=1)]
+    test: Annotated[float, Field(gt=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> "Split":
+        total = self.train + self.val + self.test
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"train + val + test is {total:g} and must be 1")
+        return self
+
+
+class Training(Block):
+    """What teacher and student training have in common."""
+
+    model: str
+    fresh_per_class: Annotated[int, Field(ge=0)]
+    resolution: Annotated[int, Field(ge=32, le=224)]
+    epochs: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=2)]
+    learning_rate: Positive
+    weight_decay: Annotated[float, Field(ge=0)]
+    label_smoothing: Share
+    mixup: Annotated[float, Field(ge=0)]
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
+
+
+class TrainTeacher(Training):
+    """The ConvNeXt teacher."""
+
+    init: str
+
+
+class Distill(Training):
+    """The MobileNetV3 student; ``alpha`` weighs the labels, ``1 - alpha`` the teacher."""
+
+    alpha: Share
+    temperature: Positive
+
+
+class ExportOnnx(Block):
+    """The bars an exported file must clear, and the guard's promise."""
+
+    torch_tolerance: Positive
+    int8_agreement: Share
+    target_purity: Annotated[float, Field(gt=0, lt=1)]
+
+
+class Noisy(Block):
+    """Strength of each corruption of the ``noisy`` test set."""
+
+    shot_noise: Annotated[float, Field(ge=0, le=1)]
+    blur: Annotated[float, Field(ge=0, le=20)]
+    contrast: Annotated[float, Field(gt=0, le=1)]
+    drift: Annotated[float, Field(ge=0, le=20)]
+    charging: Annotated[float, Field(ge=0, le=1)]
+
+
+class Evaluate(Block):
+    """The test sets."""
+
+    noisy: Noisy
+
+
+class Params(Block):
+    """All of ``params.yaml``: ``base`` and one block a stage."""
+
+    base: Base
+    synthesize: Synthesize
+    split: Split
+    train_teacher: TrainTeacher
+    distill: Distill
+    export_onnx: ExportOnnx
+    evaluate: Evaluate
+
+
+def _sentence(error: dict[str, Any]) -> str:
+    """One pydantic error as ``key: what is wrong (value is …)``."""
+    key = ".".join(str(part) for part in error["loc"]) or "params"
+    if error["type"] == "extra_forbidden":
+        block: Any = Params
+        for part in error["loc"][:-1]:
+            block = block.model_fields[part].annotation
+        return f"{key} is not a parameter; allowed here: {', '.join(block.model_fields)}"
+    if error["type"] == "missing":
+        return f"{key} is missing"
+    reason = error["msg"][0].lower() + error["msg"][1:].removeprefix("alue error, ")
+    return f"{key} is {error['input']!r}: {reason}" if error["loc"] else reason
+
+
+def check_params(content: Any, source: str) -> Params:
+    """Validate the parsed ``params.yaml``.
+
+    Raises:
+        UserError: names ``source``, each wrong key, its value and what is allowed.
+    """
+    try:
+        return Params.model_validate(content)
+    except ValidationError as invalid:
+        faults = "; ".join(_sentence(dict(error)) for error in invalid.errors())
+        raise UserError(f"{source}: {faults}") from None
+
+
+def load_params(path: str | Path = "params.yaml") -> Params:
+    """Read and validate ``params.yaml``.
+
+    Raises:
+        UserError: the file is missing, is no YAML, or a value is not allowed.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is not in {Path.cwd()}: run stages from the repository's root") from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as broken:
+        raise UserError(f"{path} cannot be read as YAML: {' '.join(str(broken).split())}") from None
+    return check_params(content, str(path))

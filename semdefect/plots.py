@@ -1,0 +1,88 @@
+"""Pictures of an evaluation: confusion matrices and the reliability diagram."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import numpy as np
+from matplotlib import pyplot
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from semdefect import CLASSES
+from semdefect.atomic import replacing
+from semdefect.evaluation import Outcome, TestSet
+from semdefect.sheet import contact_sheet
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=80, metadata={"Software": None})  # no version in the bytes
+    pyplot.close(figure)
+
+
+def confusion_picture(matrices: dict[str, NDArray[np.int64]], path: Path) -> None:
+    """One heat map a test set, rows the true class, shaded by its share; ``matrices``: name → ``[8, 8]``."""
+    figure, axes = pyplot.subplots(1, len(matrices), figsize=(4.6 * len(matrices), 4.6), squeeze=False)
+    for axis, (name, matrix) in zip(axes[0], matrices.items(), strict=True):
+        shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+        axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), count in np.ndenumerate(matrix):
+            if count:
+                colour = "white" if shares[row, column] > 0.5 else "black"
+                axis.text(column, row, count, ha="center", va="center", fontsize=8, color=colour)
+        axis.set_xticks(range(len(CLASSES)), CLASSES, rotation=45, ha="right")
+        axis.set_yticks(range(len(CLASSES)), CLASSES)
+        axis.set(title=f"{name} ({matrix.sum()} images)", xlabel="predicted", ylabel="true")
+    figure.tight_layout()
+    _save(figure, path)
+
+
+def reliability_picture(
+    curves: dict[str, tuple[NDArray[np.float64], NDArray[np.int64]]], path: Path, bins: int = 10
+) -> None:
+    """Accuracy against confidence; ``curves``: name → (probabilities ``[N, 8]``, truth ``[N]``)."""
+    figure, axis = pyplot.subplots(figsize=(4.6, 4.6))
+    axis.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
+    for name, (probabilities, truth) in curves.items():
+        confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
+        bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
+        filled = np.unique(bin_of)
+        points = [(confidence[bin_of == b].mean(), right[bin_of == b].mean()) for b in filled]
+        axis.plot(*zip(*points, strict=True), marker="o", label=name)
+    axis.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title="reliability")
+    axis.legend()
+    figure.tight_layout()
+    _save(figure, path)
+
+
+def error_sheet(images: TestSet, outcome: Outcome, path: Path, count: int = 24, columns: int = 8) -> None:
+    """The most confident errors of ``outcome`` on ``images``, each with its true and its predicted class."""
+    confidence = outcome.probabilities.max(axis=1)
+    wrong = [i for i in np.argsort(-confidence, kind="stable") if outcome.predicted[i] != outcome.truth[i]][:count]
+    tiles = [
+        (
+            images.images[i],
+            f"{CLASSES[outcome.truth[i]]} → {CLASSES[outcome.predicted[i]]} {confidence[i]:.0%}",
+        )
+        for i in wrong
+    ]
+    lines = [("", tiles[start : start + columns]) for start in range(0, max(len(tiles), 1), columns)]
+    contact_sheet(lines, path)
+
+
+def write_tables(outcome: Outcome, figures: dict[str, Any], folder: Path) -> None:
+    """``predictions.csv`` (true and predicted class, for DVC's confusion plot) and ``per_class.csv``."""
+    with replacing(folder / "predictions.csv") as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["actual", "predicted"])
+        writer.writerows((CLASSES[t], CLASSES[p]) for t, p in zip(outcome.truth, outcome.predicted, strict=True))
+    with replacing(folder / "per_class.csv") as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["class", "images", "purity", "recall"])
+        for name, row in figures["per_class"].items():
+            values = ("" if row[key] is None else round(row[key], 4) for key in ("purity", "recall"))
+            writer.writerow([name, row["images"], *values])

@@ -1,0 +1,10 @@
+"""Seeds that never meet: each use of the renderer draws from a stream of its own."""
+
+#: The data set that is split; further images for the teacher's training; the same for the student's.
+DATA_SET, TEACHER, STUDENT = range(3)
+_STREAMS, _PER_STREAM = 16, 10**7
+
+
+def image_seed(base_seed: int, stream: int, index: int) -> int:
+    """The seed of image ``index`` (0 to 10⁷ - 1) of a ``stream``; different for all three together."""
+    return (base_seed * _STREAMS + stream) * _PER_STREAM + index

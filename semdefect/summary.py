@@ -1,0 +1,64 @@
+"""A run in a short table: accuracies, sizes, and where the results lie.
+
+python -m semdefect.summary
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from semdefect.errors import UserError
+
+REPORT = Path("metrics/report.html")
+EDGE = Path("models/edge")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise UserError(f"{path} is missing or broken: run `dvc repro` in the repository's root") from None
+    return content
+
+
+def summary_table() -> Table:
+    """Rows teacher, student FP32, student INT8; columns the test sets, size and file.
+
+    Raises:
+        UserError: the metrics of a run are not there.
+    """
+    accuracy = _read(Path("metrics/evaluate/summary.json"))["accuracy"]
+    megabytes = _read(Path("metrics/export_onnx/export.json"))["megabytes"]
+    table = Table(title="Accuracy on the test split")
+    table.add_column("model")
+    for name in accuracy:
+        table.add_column(name, justify="right")
+    table.add_column("size", justify="right")
+    table.add_column("file")
+    files = {
+        "teacher": ("–", Path("models/teacher/model.safetensors")),
+        "student_fp32": (f"{megabytes['fp32']} MB", EDGE / "student_fp32.onnx"),
+        "student_int8": (f"{megabytes['int8']} MB", EDGE / "student_int8.onnx"),
+    }
+    for model, (size, path) in files.items():
+        shares = [f"{by_model[model]:.1%}" for by_model in accuracy.values()]
+        table.add_row(model.replace("_", " ").replace("fp32", "FP32").replace("int8", "INT8"), *shares, size, str(path))
+    return table
+
+
+def main() -> None:
+    """Print the table and where the report lies."""
+    try:
+        console = Console()
+        console.print(summary_table())
+        console.print(f"Report with pictures: {REPORT}", highlight=False)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+"""The training loop of teacher and student: resumable, on any number of processes, with curves and a bar."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from dvclive import Live
+from timm.data.mixup import mixup_target
+from timm.optim import create_optimizer_v2
+from timm.scheduler import CosineLRScheduler
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, Sampler, TensorDataset
+from tqdm import tqdm
+
+from semdefect import CLASSES
+from semdefect.checkpoint import Checkpoint, Progress
+from semdefect.images import ImageSet
+from semdefect.edge.scoring import confusion_matrix, macro_f1
+from semdefect.network import SemNetwork, predict, save_network
+from semdefect.params import Training
+from semdefect.views import random_views
+
+WARMUP_SHARE = 0.05
+
+
+class Loss(Protocol):
+    """A training task: network, views ``[N, 1, H, W]`` and soft targets ``[N, C]`` → loss and logits."""
+
+    def __call__(self, network: nn.Module, views: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss (a scalar) and logits ``[N, C]``."""
+
+
+class EpochOrder(Sampler[int]):
+    """A random order that depends on the seed and the epoch alone, so that a resumed run draws the same one."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        """Orders of ``count`` images."""
+        self.count, self.seed, self.epoch = count, seed, 0
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return self.count
+
+    def __iter__(self) -> Iterator[int]:
+        """Indices in the order of the current epoch."""
+        generator = torch.Generator().manual_seed(self.seed * 1009 + self.epoch)
+        return iter(torch.randperm(self.count, generator=generator).tolist())
+
+
+def fingerprint(**ingredients: Any) -> str:
+    """Hash of everything that shapes a run, this package's code included: equal hashes may resume each other."""
+    digest = hashlib.sha256(json.dumps(ingredients, sort_keys=True, default=str).encode())
+    for source in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
+class Trainer:
+    """One training run of a `SemNetwork`. ``run`` trains what is left of it and saves the best epoch."""
+
+    def __init__(
+        self,
+        stage: str,
+        network: SemNetwork,
+        loss: Loss,
+        recipe: Training,
+        data: ImageSet,
+        accelerator: Accelerator,
+        seed: int,
+    ) -> None:
+        """Prepare network, optimizer, schedule and order for ``recipe`` on ``data``."""
+        self.stage, self.network, self.loss, self.recipe = stage, network, loss, recipe
+        self.accelerator, self.seed = accelerator, seed
+        self.order = EpochOrder(len(data), seed)
+        self.batches = DataLoader(
+            TensorDataset(data.pixels, data.labels),
+            batch_size=min(recipe.batch_size, len(data)),
+            sampler=self.order,
+            drop_last=True,
+        )
+        self.optimizer = create_optimizer_v2(
+            network, opt="adamw", lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        self.steps = len(self.batches)
+        total = self.steps * recipe.epochs
+        self.schedule = CosineLRScheduler(
+            self.optimizer,
+            t_initial=total,
+            warmup_t=int(total * WARMUP_SHARE),
+            warmup_prefix=True,
+            t_in_epochs=False,
+        )
+        network.to(accelerator.device)
+        self.average = ModelEmaV3(network, decay=recipe.ema_decay, use_warmup=True)
+        self.checkpoint = Checkpoint(stage, {"network": network, "average": self.average.module}, self.optimizer)
+        self.trained, self.fast_optimizer, self.loader = accelerator.prepare(network, self.optimizer, self.batches)
+
+    def run(self, validation: ImageSet, model_path: Path, metrics_folder: Path, identity: str) -> Progress:
+        """Train, resuming a killed run of the same ``identity``; write the best epoch and the curves.
+
+        Args:
+            validation: judges each epoch by macro-F1 and never trains.
+            model_path: where the weights of the best epoch go, at the end.
+            metrics_folder: DVCLive's folder for ``metrics.json`` and ``plots/``.
+            identity: `fingerprint` of the run.
+        """
+        progress = self.checkpoint.load(identity)
+        best = self.checkpoint.folder / "best.safetensors"
+        if progress.epoch and self.accelerator.is_main_process:
+            print(f"{self.stage}: going on after epoch {progress.epoch} of {self.recipe.epochs}")
+        while progress.epoch < self.recipe.epochs:
+            figures = self._epoch(progress.epoch) | self._validate(validation)
+            progress.epoch += 1
+            progress.history.append(figures)
+            improved = figures["val/macro_f1"] > progress.best_macro_f1
+            if improved:
+                progress.best_epoch, progress.best_macro_f1 = progress.epoch, figures["val/macro_f1"]
+            if self.accelerator.is_main_process:
+                if improved:
+                    save_network(self.average.module, best)
+                self.checkpoint.save(progress)
+                self._report(progress.epoch, figures)
+            self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            model_path.parent.mkdir(parents=True, exist_ok=True)
+            best.replace(model_path)
+            write_curves(progress, metrics_folder)
+            self.checkpoint.discard()
+        self.accelerator.wait_for_everyone()
+        return progress
+
+    def _epoch(self, epoch: int) -> dict[str, float]:
+        """One pass over the data; mean training loss and accuracy."""
+        self.order.epoch = epoch
+        torch.manual_seed(self.seed * 1013 + epoch)  # stochastic depth and dropout
+        views = torch.Generator().manual_seed((self.seed * 1019 + epoch) * 64 + self.accelerator.process_index)
+        self.trained.train()
+        total_loss, correct, seen = 0.0, 0, 0
+        bar = tqdm(
+            self.loader,
+            desc=f"{self.stage} {epoch + 1}/{self.recipe.epochs}",
+            disable=not self.accelerator.is_main_process or None,
+            leave=False,
+        )
+        for step, (pixels, labels) in enumerate(bar):
+            self.schedule.step_update(epoch * self.steps + step)
+            loss, logits = self._step(pixels, labels, views)
+            self.average.update(self.network, step=epoch * self.steps + step)
+            total_loss += float(loss.detach()) * len(labels)
+            correct += int((logits.argmax(1) == labels).sum())
+            seen += len(labels)
+            if step % 10 == 0:
+                bar.set_postfix(loss=f"{total_loss / seen:.3f}", accuracy=f"{correct / seen:.1%}")
+        sums = torch.tensor([total_loss, correct, seen], dtype=torch.float32, device=self.accelerator.device)
+        total_loss, correct, seen = self.accelerator.reduce(sums).tolist()
+        return {"train/loss": total_loss / seen, "train/accuracy": correct / seen}
+
+    def _step(self, pixels: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        views, share = random_views(pixels, generator), 1.0
+        if self.recipe.mixup:
+            gammas = torch._standard_gamma(torch.full((2,), self.recipe.mixup), generator=generator)
+            share = float(gammas[0] / gammas.sum())
+            views = share * views + (1 - share) * views.flip(0)
+        targets = mixup_target(labels, len(CLASSES), share, self.recipe.label_smoothing)
+        loss, logits = self.loss(self.trained, views, targets)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"{self.stage}: the loss is {loss.item()}; lower {self.stage}.learning_rate")
+        self.fast_optimizer.zero_grad()
+        self.accelerator.backward(loss)
+        self.fast_optimizer.step()
+        return loss, logits
+
+    def _validate(self, data: ImageSet) -> dict[str, float]:
+        logits = predict(self.average.module, data.pixels)
+        predicted = logits.argmax(1)
+        return {
+            "val/loss": float(functional.cross_entropy(logits, data.labels)),
+            "val/accuracy": float((predicted == data.labels).float().mean()),
+            "val/macro_f1": macro_f1(confusion_matrix(data.labels, predicted, len(CLASSES))) or 0.0,
+        }
+
+    def _report(self, epoch: int, figures: dict[str, float]) -> None:
+        tqdm.write(
+            f"{self.stage} epoch {epoch}/{self.recipe.epochs}: loss {figures['train/loss']:.3f}, "
+            f"accuracy {figures['train/accuracy']:.1%}, validation accuracy {figures['val/accuracy']:.1%}, "
+            f"macro-F1 {figures['val/macro_f1']:.3f}"
+        )
+
+
+def write_curves(progress: Progress, folder: Path) -> None:
+    """DVCLive curves and ``metrics.json`` of a whole run, however often it was interrupted."""
+    with Live(str(folder), dvcyaml=False, save_dvc_exp=False, monitor_system=False) as live:
+        for figures in progress.history:
+            for name, value in figures.items():
+                live.log_metric(name, round(value, 4))
+            live.next_step()
+        live.summary = {
+            "best_epoch": progress.best_epoch,
+            "best_val_macro_f1": round(progress.best_macro_f1, 4),
+        }

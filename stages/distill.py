@@ -1,0 +1,48 @@
+"""Distil the teacher into the student, a timm MobileNetV3 that fits an edge CPU.
+
+    dvc repro distill
+    dvc exp run -S distill.temperature=4
+    dvc exp run -S distill.alpha=1.0            # the control: the same training without a teacher
+
+Reads data/splits/{train,val}.csv and models/teacher/; writes models/student/model.safetensors, the best epoch by
+validation macro-F1, and metrics/distill/. Killed at any time and run again, it resumes after the last finished
+epoch.
+"""
+
+from pathlib import Path
+
+from semdefect.device import create_accelerator
+from semdefect.losses import DistillationLoss
+from semdefect.network import check_architecture, create_network, file_sha256, load_network
+from semdefect.params import Params
+from semdefect.seeds import STUDENT
+from semdefect.stage import run_stage
+from semdefect.training import Trainer, fingerprint
+from semdefect.training_data import training_images, validation_images
+
+TEACHER_MODEL = Path("models/teacher/model.safetensors")
+MODEL = Path("models/student/model.safetensors")
+METRICS = Path("metrics/distill")
+
+
+def main(params: Params) -> None:
+    """Train, or go on with, the run that the parameters, the data and the teacher describe."""
+    recipe, base = params.distill, params.base
+    check_architecture(recipe.model, "mobilenetv3", "distill.model")
+    accelerator = create_accelerator(base, bf16_pays=False)
+    teacher = load_network(TEACHER_MODEL).to(accelerator.device)
+    loss = DistillationLoss(teacher, recipe.alpha, recipe.temperature)
+    network = create_network(recipe.model, recipe.resolution)
+    data = training_images(recipe, STUDENT, base.seed)
+    trainer = Trainer("distill", network, loss, recipe, data, accelerator, base.seed)
+    identity = fingerprint(
+        base=base.model_dump(),
+        recipe=recipe.model_dump(),
+        data=data.sha256(),
+        teacher=file_sha256(TEACHER_MODEL),
+    )
+    trainer.run(validation_images(recipe), MODEL, METRICS, identity)
+
+
+if __name__ == "__main__":
+    run_stage(main, __doc__)

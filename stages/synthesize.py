@@ -1,0 +1,51 @@
+"""Base images, real where there are any and rendered otherwise, balanced to the same number a class.
+
+    dvc repro synthesize
+    python -m stages.synthesize
+
+Reads data/real/<class>/; writes data/synthetic/<class>/*.png, data/synthetic/manifest.csv and
+metrics/synthesize/.
+"""
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+from semdefect.atomic import write_json
+from semdefect.balance import load_base_images, plan, write_images
+from semdefect.manifest import IMAGES, write_manifest
+from semdefect.params import Params
+from semdefect.sheet import sample_sheet
+from semdefect.stage import run_stage
+
+REAL = Path("data/real")
+METRICS = Path("metrics/synthesize")
+
+
+def main(params: Params) -> None:
+    """Write the data set beside its place, then move it there whole."""
+    settings = params.synthesize
+    bases = load_base_images(REAL, settings.duplicate_correlation)
+    jobs = plan(bases, settings, params.base.seed)
+    unfinished = IMAGES.with_name(f".{IMAGES.name}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    rows = write_images(jobs, unfinished, settings.image_size, settings.workers)
+    write_manifest(unfinished / "manifest.csv", rows)
+    shutil.rmtree(IMAGES, ignore_errors=True)
+    unfinished.replace(IMAGES)
+
+    sample_sheet(rows, IMAGES, METRICS / "samples.png")
+    origins = Counter(row.origin if row.family != "augmented" else "augmented" for row in rows)
+    figures = {
+        "images": len(rows),
+        "real_images": origins["real"],
+        "augmented_images": origins["augmented"],
+        "rendered_images": origins["rendered"],
+        "scene_families": len({row.family for row in rows if row.origin == "rendered"}),
+        "real_near_duplicates": len(bases) - len({base.group for base in bases}),
+    }
+    write_json(METRICS / "synthesize.json", figures)
+
+
+if __name__ == "__main__":
+    run_stage(main, __doc__)

@@ -1,0 +1,39 @@
+"""Train the teacher, a timm ConvNeXt, on the training split and freshly rendered images.
+
+    dvc repro train_teacher
+    dvc exp run -S train_teacher.model=convnext_tiny
+    accelerate launch --num_processes 2 -m stages.train_teacher
+
+Reads data/splits/{train,val}.csv; writes models/teacher/model.safetensors, the best epoch by validation
+macro-F1, and metrics/train_teacher/. Killed at any time and run again, it resumes after the last finished epoch.
+"""
+
+from pathlib import Path
+
+from semdefect.device import create_accelerator
+from semdefect.losses import LabelLoss
+from semdefect.network import check_architecture, create_network
+from semdefect.params import Params
+from semdefect.seeds import TEACHER
+from semdefect.stage import run_stage
+from semdefect.training import Trainer, fingerprint
+from semdefect.training_data import training_images, validation_images
+
+MODEL = Path("models/teacher/model.safetensors")
+METRICS = Path("metrics/train_teacher")
+
+
+def main(params: Params) -> None:
+    """Train, or go on with, the run that the parameters and data describe."""
+    recipe, base = params.train_teacher, params.base
+    check_architecture(recipe.model, "convnext", "train_teacher.model")
+    accelerator = create_accelerator(base, bf16_pays=True)
+    network = create_network(recipe.model, recipe.resolution, recipe.init)
+    data = training_images(recipe, TEACHER, base.seed)
+    trainer = Trainer("train_teacher", network, LabelLoss(), recipe, data, accelerator, base.seed)
+    identity = fingerprint(base=base.model_dump(), recipe=recipe.model_dump(), data=data.sha256())
+    trainer.run(validation_images(recipe), MODEL, METRICS, identity)
+
+
+if __name__ == "__main__":
+    run_stage(main, __doc__)
