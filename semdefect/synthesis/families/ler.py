@@ -1,0 +1,94 @@
+"""Line-edge roughness: σ relative to pitch is what separates it from every other line/space scene."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..canvas import Canvas, Field
+from ..fields import rough_edges, texture
+from ..layouts import build_lines, common_sigma, sample_edge_noise, sample_grid, sample_pitch
+from ..registry import family
+from ..sampling import Rng, chance, clipped_normal, log_uniform, uniform
+from ..scene import Scene
+from ..shading import MODES, sample_surface
+from ..topdown import sample_orientation, turned
+
+
+@dataclass(frozen=True)
+class Roughness:
+    """Bounds of σ/p and of the wiggle's amplitude/p, and the correlation of a line's two edges."""
+
+    sigma: tuple[float, float]
+    wiggle: tuple[float, float] | None = None
+    correlation: tuple[float, float] = (0.0, 0.0)
+
+
+#: Smallest roughness σ in units: below it the beam hides the edges' movement.
+SIGMA_FLOOR = 0.45
+
+
+def _wiggle(rng: Rng, canvas: Canvas, count: int, amplitude: float, xi: float) -> Field:
+    """Return (count, S) displacements that move both edges together; half of them with a common mode."""
+    own = rough_edges(rng, (count, canvas.size), amplitude, xi, 1.0, 1.0 / canvas.scale)
+    if chance(rng, 0.5):
+        return 0.5 * own + 0.6 * math.sqrt(count) * own.mean(axis=0, keepdims=True)
+    return own
+
+
+def _rough(rng: Rng, canvas: Canvas, law: Roughness, kind: str, modes: dict[str, float] | None = None) -> Scene:
+    """Draw rough lines; the twin has the same lines with roughness by the common law and no wiggle."""
+    pitch = sample_pitch(rng, 5, 45)
+    duty = clipped_normal(rng, 0.5, 0.12, 0.2, 0.82)
+    grid = sample_grid(rng, pitch, duty, 0.2)
+    count = len(grid[0])
+    xi = log_uniform(rng, 2, 20)
+    noise = sample_edge_noise(rng, canvas, count, xi, uniform(rng, 0.3, 1.0), uniform(rng, *law.correlation))
+    sigma = max(pitch * log_uniform(rng, *law.sigma), SIGMA_FLOOR)
+    wiggle = None
+    if law.wiggle:
+        amplitude = pitch * log_uniform(rng, *law.wiggle)
+        wiggle = _wiggle(rng, canvas, count, amplitude, xi * uniform(rng, 1.5, 4))
+    lines = build_lines(canvas, pitch, duty, grid, noise, sigma, wiggle)
+    quiet = build_lines(canvas, pitch, duty, grid, noise, min(common_sigma(rng, pitch), 0.6 * sigma))
+    surface = sample_surface(rng, canvas, pitch, MODES if modes is None else modes)
+    signal, twin = surface.render(lines.sdf), surface.render(quiet.sdf)
+    if chance(rng, 0.25):
+        grain = uniform(rng, 0.03, 0.1) * texture(rng, canvas, uniform(rng, 1, 3))
+        signal, twin = signal + grain * (lines.sdf > 0), twin + grain * (quiet.sdf > 0)
+    band = np.clip(2.5 - np.abs(lines.sdf), 0.0, 1.0)
+    params = {"layout": "lines", "pitch": round(pitch, 3), "sigma": round(sigma, 4), "mode": surface.mode}
+    scene = Scene(signal, twin, band, kind, pitch, True, params)
+    return turned(scene, sample_orientation(rng, 0.82, 0.15))
+
+
+@family("ler", "rough", weight=45)
+def rough(rng: Rng, canvas: Canvas) -> Scene:
+    """Draw clearly rough, independent edges; a third of them wiggle as well."""
+    wiggle = (0.02, 0.06) if chance(rng, 0.3) else None
+    return _rough(rng, canvas, Roughness((0.03, 0.09), wiggle), "rough")
+
+
+@family("ler", "wiggle", weight=15)
+def wiggle(rng: Rng, canvas: Canvas) -> Scene:
+    """Draw lines whose two edges move together."""
+    return _rough(rng, canvas, Roughness((0.015, 0.05), (0.03, 0.10)), "wiggle")
+
+
+@family("ler", "mild", weight=25)
+def mild(rng: Rng, canvas: Canvas) -> Scene:
+    """Draw mild roughness, the hardest to tell from clean."""
+    return _rough(rng, canvas, Roughness((0.02, 0.04)), "mild")
+
+
+@family("ler", "edges_only", weight=8)
+def edges_only(rng: Rng, canvas: Canvas) -> Scene:
+    """Draw rough edges of lines with the same grey as the spaces."""
+    return _rough(rng, canvas, Roughness((0.02, 0.06)), "edges_only", {"edges": 1})
+
+
+@family("ler", "pinch", weight=7)
+def pinch(rng: Rng, canvas: Canvas) -> Scene:
+    """Draw edges so rough, and so opposed, that lines pinch or nearly touch."""
+    wave = (0.06, 0.12) if chance(rng, 0.4) else None
+    return _rough(rng, canvas, Roughness((0.06, 0.13), wave, (-0.6, 0.2)), "pinch")

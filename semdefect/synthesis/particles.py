@@ -1,0 +1,46 @@
+"""Foreign particles: a dome of rough height with its own grey, relief and soft shadow."""
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from .canvas import FAR, Canvas, Field
+from .fields import coverage, fractal, random_angle, sample_blob
+from .painting import paint
+from .sampling import Rng, chance, integer, log_uniform, pick, uniform
+from .shading import slopes
+
+PARTICLES = {"rock": 3, "smooth": 2, "flake": 1.5, "small": 2.5, "dark": 0.8, "aggregate": 2}
+_ROUGHNESS = {"rock": 0.22, "smooth": 0.05, "flake": 0.3, "small": 0.15, "dark": 0.2}
+
+
+def add_particle(rng: Rng, canvas: Canvas, signal: Field) -> tuple[Field, Field, str]:
+    """Lay a particle of radius LU(2, 22) units on a signal; return signal, coverage and kind."""
+    kind = pick(rng, PARTICLES)
+    size = log_uniform(rng, 2, 5) if kind == "small" else log_uniform(rng, 4.5, 22)
+    sdf = _particle_sdf(rng, canvas, kind, size)
+    cover = coverage(sdf, 1.2)
+    height = np.sqrt(np.maximum(sdf, 0.0) * (2 * size)) * (0.3 if kind == "flake" else 1.2)
+    if kind in ("rock", "aggregate", "small", "dark"):
+        height += cover * uniform(rng, 0.5, 2.0) * fractal(rng, canvas, max(size * 0.6, 3.0), 3, 0.7)
+    slope, steepness = slopes(height, canvas, random_angle(rng))
+    grey = uniform(rng, 0.05, 0.25) if kind == "dark" else uniform(rng, 0.4, 0.8)
+    grey = grey + uniform(rng, 0.1, 0.35) * slope + uniform(rng, 0.05, 0.25) * np.minimum(steepness, 2.0)
+    grey = grey + uniform(rng, 0, 0.3) * np.exp(np.maximum(sdf, 0.0) * (-1 / 1.5))
+    if chance(rng, 0.7):
+        shadow = gaussian_filter(coverage(sdf + uniform(rng, 1, 4), 1.5), uniform(rng, 1, 3) * canvas.scale)
+        signal = signal * (1.0 - uniform(rng, 0.2, 0.6) * shadow)
+    return paint(signal, cover, grey), cover, kind
+
+
+def _particle_sdf(rng: Rng, canvas: Canvas, kind: str, size: float) -> Field:
+    cx, cy = uniform(rng, 14, 114), uniform(rng, 14, 114)
+    rx, ry, angle = size, size * log_uniform(rng, 0.5, 1.7), uniform(rng, 0, 3.14)
+    if kind != "aggregate":
+        power = uniform(rng, 1, 1.6) if kind == "flake" else uniform(rng, 1.6, 3)
+        return sample_blob(rng, cx, cy, rx, ry, _ROUGHNESS[kind], angle, power).sdf(canvas)
+    sdf = canvas.full(FAR)
+    for _ in range(integer(rng, 4, 14)):
+        x, y = cx + float(rng.normal()) * rx * 0.6, cy + float(rng.normal()) * ry * 0.6
+        grain = sample_blob(rng, x, y, size * uniform(rng, 0.15, 0.45), size * uniform(rng, 0.15, 0.45), 0.2)
+        sdf = np.maximum(sdf, grain.sdf(canvas))
+    return sdf

@@ -1,0 +1,193 @@
+"""Render one labelled image from a class name and a seed."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from semdefect import CLASSES
+from semdefect.errors import UserError
+
+from . import families  # noqa: F401  imported so that every family registers itself
+from .canvas import Canvas, canvas_of
+from .imaging import Exposure, image_scene
+from .overlays import add_overlays
+from .registry import Family, families_of, find_family
+from .sampling import Rng, pick
+from .scene import Scene
+
+#: Part of every lineage record; raise it when the same seed gives another picture.
+RENDERER_VERSION = "1.0"
+
+#: The visibility gate, lengths in units: without it part of the images would carry a wrong label.
+LEAST_AREA = 12.0
+EDGE_SHARE = 0.05
+LEAST_CONTRAST_TO_NOISE = 1.5
+#: Below about two and a half grey levels of noise the eye's own limit counts, full-scale units.
+NOISE_FLOOR = 0.01
+REDRAWS = 5
+#: After the redraws noise falls by this factor; a few more tries follow.
+QUIET_FACTOR, QUIET_REDRAWS = 0.3, 10
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """One labelled image.
+
+    ``image`` uint8 (S, S); ``mask`` bool (S, S), empty for clean; ``bbox`` (x0, y0, x1, y1) in pixels with
+    exclusive ends, or None for clean; ``record`` holds the drawn parameters as JSON values.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    class_name: str
+    family: str
+    kind: str
+    seed: int
+    bbox: tuple[int, int, int, int] | None
+    record: dict[str, Any]
+
+
+def render(class_name: str, seed: int, size: int = 224, family: str | None = None) -> Rendered:
+    """Render an image of a class, of a random family or a given one.
+
+    The same arguments give the same bytes in any order and process. A clean image of a family ``<class>_off``
+    is exactly the image of that class, seed and size, with the defect off.
+    """
+    members = families_of(class_name)
+    if seed < 0:
+        raise UserError(f"seed {seed} is negative: use a whole number from 0")
+    if size < 32:
+        raise UserError(f"size {size} is too small to render: use at least 32 px")
+    if family is None:
+        chosen = members[pick(_stream(class_name, seed, 0), {name: entry.weight for name, entry in members.items()})]
+    else:
+        chosen = find_family(class_name, family)
+    source = _twin_source(chosen, seed) if chosen.twin_of else chosen
+    shot = _visible_shot(source, seed, canvas_of(size))
+    exposure = shot.exposure
+    if chosen.twin_of:
+        exposure = image_scene(shot.imaging_stream(), shot.scene.defect_off(), canvas_of(size), shot.noise_factor)
+    # The source's mask decides about overlays, so that clean twins get exactly those of their defect.
+    overlaid = add_overlays(_stream(source.class_name, seed, 1), exposure.image, shot.exposure.mask > 0.5)
+    mask = np.zeros_like(overlaid.mask) if class_name == "clean" else overlaid.mask
+    return Rendered(
+        overlaid.image,
+        mask,
+        class_name,
+        chosen.name,
+        shot.scene.kind,
+        seed,
+        bounding_box(mask),
+        _record(chosen, source, seed, size, shot, exposure, overlaid.names, mask),
+    )
+
+
+def bounding_box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
+    """Return (x0, y0, x1, y1) of the True pixels, ends exclusive; None when there are none."""
+    rows, cols = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
+    if not len(rows):
+        return None
+    return int(cols[0]), int(rows[0]), int(cols[-1]) + 1, int(rows[-1]) + 1
+
+
+@dataclass(frozen=True)
+class _Shot:
+    """A scene with its exposure, and what is needed to expose its twin under the same conditions."""
+
+    class_name: str
+    seed: int
+    attempt: int
+    noise_factor: float
+    scene: Scene
+    exposure: Exposure
+
+    def imaging_stream(self) -> Rng:
+        return _stream(self.class_name, self.seed, 3, self.attempt)
+
+
+def _stream(class_name: str, seed: int, *purpose: int) -> Rng:
+    """Return the generator of one purpose: 0 family, 1 overlays, 2 scene and 3 imaging of an attempt."""
+    return np.random.default_rng(np.random.SeedSequence([seed, CLASSES.index(class_name), *purpose]))
+
+
+def _twin_source(chosen: Family, seed: int) -> Family:
+    """Return the family that the defect class picks for this seed, or one with a twin if it has none."""
+    assert chosen.twin_of is not None
+    members = families_of(chosen.twin_of)
+    stream = _stream(chosen.twin_of, seed, 0)
+    picked = members[pick(stream, {name: entry.weight for name, entry in members.items()})]
+    if picked.paired:
+        return picked
+    paired = {name: entry.weight for name, entry in members.items() if entry.paired}
+    return members[pick(stream, paired)]
+
+
+def _visible_shot(source: Family, seed: int, canvas: Canvas) -> _Shot:
+    """Draw and expose until the defect can be seen; later attempts with less noise, then the clearest one."""
+    assert source.draw is not None
+    best: tuple[float, _Shot] | None = None
+    for attempt in range(1 + REDRAWS + QUIET_REDRAWS):
+        factor = 1.0 if attempt <= REDRAWS else QUIET_FACTOR
+        scene = source.draw(_stream(source.class_name, seed, 2, attempt), canvas)
+        exposure = image_scene(_stream(source.class_name, seed, 3, attempt), scene, canvas, factor)
+        shot = _Shot(source.class_name, seed, attempt, factor, scene, exposure)
+        if source.class_name == "clean" or scene.structural:
+            return shot
+        ratio = visibility(exposure, canvas)
+        if ratio >= LEAST_CONTRAST_TO_NOISE:
+            return shot
+        if best is None or ratio > best[0]:
+            best = (ratio, shot)
+    assert best is not None
+    return best[1]
+
+
+def visibility(exposure: Exposure, canvas: Canvas) -> float:
+    """Return the defect's contrast-to-noise ratio, or 0 where it is too small or too near the border.
+
+    The ratio is the mean absolute difference to the defect-free twin over the mask, over the noise there. The
+    absolute difference also counts relief, whose bright and dark sides cancel in a signed mean.
+    """
+    inside = exposure.mask > 0.5
+    area = int(inside.sum())
+    if area < LEAST_AREA * canvas.scale**2 or exposure.contrast is None:
+        return 0.0
+    rows, cols = np.nonzero(inside)
+    border = EDGE_SHARE * canvas.size
+    for centre in (rows.mean(), cols.mean()):
+        if not border <= centre <= canvas.size - border:
+            return 0.0
+    return exposure.contrast / max(exposure.noise, NOISE_FLOOR)
+
+
+def _record(
+    chosen: Family,
+    source: Family,
+    seed: int,
+    size: int,
+    shot: _Shot,
+    exposure: Exposure,
+    overlays: list[str],
+    mask: np.ndarray,
+) -> dict[str, Any]:
+    """Return the lineage of an image as JSON values."""
+    box = bounding_box(mask)
+    defects = []
+    if box:
+        contrast = exposure.params["contrast"]
+        defects = [{"kind": shot.scene.kind, "bbox": list(box), "area_px": int(mask.sum()), "contrast": contrast}]
+    return {
+        "renderer": RENDERER_VERSION,
+        "class": chosen.class_name,
+        "family": chosen.name,
+        "kind": shot.scene.kind,
+        "source": f"{source.class_name}/{source.name}",
+        "seed": seed,
+        "size": size,
+        "attempt": shot.attempt,
+        "scene": shot.scene.params,
+        "imaging": exposure.params,
+        "overlays": overlays,
+        "defects": defects,
+    }
