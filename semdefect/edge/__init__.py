@@ -1,8 +1,9 @@
 """What runs on the device: an image file in, a class, a confidence and a decision out.
 
-    >>> from semdefect.edge import EdgeClassifier
-    >>> EdgeClassifier("models/edge/student_int8.onnx").classify("wafer.png").label  # doctest: +SKIP
-    'bridge'
+    from semdefect.edge import EdgeClassifier
+
+    prediction = EdgeClassifier("models/edge/student_int8.onnx").classify("wafer.png")
+    print(prediction.label, prediction.confidence, prediction.decision)
 
 Needs numpy, Pillow and ONNX Runtime (and tqdm for the command line), and knows nothing of training. Training
 and evaluation use this package too, so that there is one way from a file to a tensor.

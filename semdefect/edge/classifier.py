@@ -78,9 +78,7 @@ class EdgeClassifier:
             UserError: when the network fails or answers with something else than finite numbers.
         """
         if batch.dtype != np.float32 or batch.ndim != 4 or batch.shape[1:] != (1, SIZE, SIZE):
-            raise ValueError(
-                f"expected float32 [N, 1, {SIZE}, {SIZE}], got {batch.dtype} {list(batch.shape)}"
-            )
+            raise ValueError(f"expected float32 [N, 1, {SIZE}, {SIZE}], got {batch.dtype} {list(batch.shape)}")
         try:
             (logits,) = self._session.run(["logits"], {"input": batch})
         except Exception as error:  # ONNX Runtime has no public base class for its exceptions
@@ -150,9 +148,7 @@ def _session(path: Path, threads: int) -> Any:
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime has no public base class for its exceptions
-        raise UserError(
-            f"{path}: is not a model that ONNX Runtime loads ({_one_line(error)}); {_EXPORT}"
-        ) from error
+        raise UserError(f"{path}: is not a model that ONNX Runtime loads ({_one_line(error)}); {_EXPORT}") from error
 
 
 def _model_bytes(path: Path) -> bytes:
@@ -166,9 +162,7 @@ def _model_bytes(path: Path) -> bytes:
             raise UserError(f"{path}: is empty or no regular file; {_EXPORT}")
         return path.read_bytes()
     except FileNotFoundError:
-        raise UserError(
-            f"{path}: no such model; run `dvc repro` to build it, or pass another with --model"
-        ) from None
+        raise UserError(f"{path}: no such model; run `dvc repro` to build it, or pass another with --model") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({_one_line(error)}); check its permissions") from None
 

@@ -218,8 +218,7 @@ def _labelled_images(folder: Path, classes: Sequence[str]) -> list[tuple[Path, i
         labelled += [(path, classes.index(subfolder.name)) for path in list_images(subfolder)]
     if not labelled:
         raise UserError(
-            f"{folder}: holds no labelled images; put files that end in {_SUFFIXES} "
-            f"into subfolders named {allowed}"
+            f"{folder}: holds no labelled images; put files that end in {_SUFFIXES} into subfolders named {allowed}"
         )
     return labelled
 

@@ -20,7 +20,7 @@ from semdefect.errors import UserError
 #: Width and height of a model's input in pixels.
 SIZE = 224
 
-#: Images with more pixels are refused before decoding. A gray copy of the largest takes 100 MB.
+#: Images with more pixels are refused before decoding. The largest allowed need up to 1.3 GB to read.
 MAX_PIXELS = 100_000_000
 
 #: File name endings that count as an image when a folder is listed, in lower case.
@@ -87,8 +87,9 @@ def to_gray(image: Image.Image, name: str = "the image") -> Image.Image:
       own conversion clips everything above 255 to white.)
     - Floats: linear from 0..1, 0..255 or 0..65535, the narrowest of the three that holds the largest value.
     - Transparency: pixels keep the color stored under them; fully transparent ones, whose color means
-      nothing, become black. Blending with a background would draw a rim around images whose editor feathered
-      their edges, and a rim that is found in some classes only is something a network learns.
+      nothing, become black, unless the whole image is transparent. Blending with a background would draw a
+      rim around images whose editor feathered their edges, and a rim that is found in some classes only is
+      something a network learns.
 
     ``name`` is what error messages call the image.
 
@@ -134,9 +135,10 @@ def _gray(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         with_alpha = image.convert("LA" if image.mode in ("L", "LA", "La") else "RGBA")
         seen = with_alpha.getchannel("A").point([0] + [255] * 255)
-        gray = Image.new("L", image.size, 0)
-        gray.paste(with_alpha.convert("L"), mask=seen)
-        return gray
+        gray = with_alpha.convert("L")
+        if seen.getextrema() == (0, 0):  # an alpha channel that was never filled, as in some 32-bit BMPs
+            return gray
+        return Image.composite(gray, Image.new("L", gray.size, 0), seen)
     if image.mode in ("CMYK", "HSV"):
         image = image.convert("RGB")
     return image.convert("L")

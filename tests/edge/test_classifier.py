@@ -51,9 +51,7 @@ def test_logits_and_probabilities(model, tmp_path):
     assert logits.argmax(axis=1).tolist() == list(range(8))
     assert np.allclose(classifier.logits(batch[3:4]), logits[3:4], atol=1e-4)
     assert classifier.logits(batch[:0]).shape == (0, 8)
-    warm = EdgeClassifier(
-        write_model(tmp_path / "w.onnx", {METADATA_KEY: metadata(temperature=2.5).to_json()})
-    )
+    warm = EdgeClassifier(write_model(tmp_path / "w.onnx", {METADATA_KEY: metadata(temperature=2.5).to_json()}))
     powers = np.exp(logits.astype(float) / 2.5)
     assert np.allclose(warm.probabilities(logits), powers / powers.sum(axis=1, keepdims=True))
     assert np.isfinite(warm.probabilities(np.array([[1e30, -1e30] * 4]))).all()

@@ -209,18 +209,14 @@ def test_interrupt(model, folder):
 
 def test_full_disk(command, model, folder):
     with Path("/dev/full").open("w") as full:
-        done = command(
-            "classify", folder, "--model", model, capture_output=False, stdout=full, stderr=subprocess.PIPE
-        )
+        done = command("classify", folder, "--model", model, capture_output=False, stdout=full, stderr=subprocess.PIPE)
     fails(done, "No space left")
 
 
 def test_progress_only_on_a_terminal(command, model, folder):
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 80))  # nothing is drawn on a terminal of no width
-    done = command(
-        "classify", folder, "--model", model, capture_output=False, stdout=subprocess.PIPE, stderr=theirs
-    )
+    done = command("classify", folder, "--model", model, capture_output=False, stdout=subprocess.PIPE, stderr=theirs)
     os.close(theirs)
     shown = os.read(ours, 10_000).decode()
     os.close(ours)
@@ -233,9 +229,7 @@ def test_imports_nothing_that_a_device_lacks():
     names = [*FOREIGN, *late]
     code = f"import semdefect.edge.cli, sys; print([m for m in {names} if m in sys.modules])"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
 
@@ -247,7 +241,5 @@ def test_a_run_loads_only_what_a_device_has(model, folder):
         "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert not FOREIGN & set(done.stderr.split())

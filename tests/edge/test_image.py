@@ -16,9 +16,7 @@ from semdefect.errors import UserError
 @pytest.fixture
 def ramp():
     """224 x 224 so that nothing is resized; every gray level occurs."""
-    return (
-        np.tile(np.arange(224, dtype=np.uint8), (224, 1)) + np.arange(32, dtype=np.uint8).repeat(7)[:, None]
-    )
+    return np.tile(np.arange(224, dtype=np.uint8), (224, 1)) + np.arange(32, dtype=np.uint8).repeat(7)[:, None]
 
 
 def read(path):
@@ -89,14 +87,13 @@ def test_alpha_keeps_the_color_beneath_unless_nothing_shows(tmp_path):
         assert read(tmp_path / name).tolist() == [[80, 80, 0]]
     Image.fromarray(rgba[..., 2:]).save(tmp_path / "la.png")
     assert read(tmp_path / "la.png").tolist() == [[80, 80, 0]]
-    Image.fromarray(rgba[..., 0]).save(tmp_path / "l.png", transparency=80)
-    assert read(tmp_path / "l.png").tolist() == [[0, 0, 0]]
+    Image.fromarray(np.array([[80, 90]], dtype=np.uint8)).save(tmp_path / "l.png", transparency=80)
+    assert read(tmp_path / "l.png").tolist() == [[0, 90]]
+    Image.new("LA", (2, 1), (80, 0)).save(tmp_path / "unfilled.png")
+    assert read(tmp_path / "unfilled.png").tolist() == [[80, 80]]
     for mode in ("La", "RGBa", "PA"):
         assert (
-            to_gray(Image.new("LA" if mode == "La" else "RGBA", (1, 1), "white").convert(mode)).getpixel(
-                (0, 0)
-            )
-            == 255
+            to_gray(Image.new("LA" if mode == "La" else "RGBA", (1, 1), "white").convert(mode)).getpixel((0, 0)) == 255
         )
 
 
@@ -143,9 +140,7 @@ def test_cmyk_and_other_spaces(tmp_path):
 def test_animation_gives_its_first_frame(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     frames = [Image.new("RGB", (20, 10), (level, level, level)) for level in (40, 120, 240)]
-    frames[0].save(
-        path, save_all=True, append_images=frames[1:], **({"lossless": True} if suffix == "webp" else {})
-    )
+    frames[0].save(path, save_all=True, append_images=frames[1:], **({"lossless": True} if suffix == "webp" else {}))
     with Image.open(path) as image:
         assert image.n_frames == 3
     assert (read(path) == 40).all()

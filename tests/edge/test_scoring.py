@@ -29,9 +29,7 @@ def test_against_scikit_learn(case):
     confusion = scoring.confusion_matrix(truth, called, 8)
     assert np.array_equal(confusion, metrics.confusion_matrix(truth, called, labels=range(8)))
     assert scoring.accuracy(confusion) == pytest.approx(metrics.accuracy_score(truth, called))
-    assert scoring.mean_class_accuracy(confusion) == pytest.approx(
-        metrics.balanced_accuracy_score(truth, called)
-    )
+    assert scoring.mean_class_accuracy(confusion) == pytest.approx(metrics.balanced_accuracy_score(truth, called))
     wanted = metrics.f1_score(truth, called, average="macro", labels=np.unique(truth), zero_division=0)
     assert scoring.macro_f1(confusion) == pytest.approx(wanted)
     for ours, theirs, images in (
