@@ -7,11 +7,13 @@ same at 64, 128 or 224 px. Only filters, which work in pixels, need ``scale``.
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Field = NDArray[np.float32]
+#: An array of float32. numpy's stubs widen many float32 results to float64, so the type says only floating.
+Field = NDArray[np.floating[Any]]
 
 #: Frame width and height in units.
 FRAME = 128.0

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from .canvas import FAR, FRAME, Canvas, Field
 from .sampling import Rng, uniform
@@ -85,9 +86,9 @@ def sample_blob(
     angle: float = 0.0,
     power: float = 2.0,
 ) -> Blob:
-    """Draw a blob: seven harmonics of amplitude ``roughness`` · N(0, 1) / i^0.7 on its radius."""
+    """Draw a blob: seven harmonics of amplitude 1.5 · ``roughness`` · N(0, 1) / i^1.15 on its radius."""
     order = np.arange(2, 9, dtype=np.float32)[:, None]
-    amplitude = roughness * rng.standard_normal((7, 1), np.float32) / order**0.7
+    amplitude = 1.5 * roughness * rng.standard_normal((7, 1), np.float32) / order**1.15
     phase = rng.random((7, 1), np.float32) * np.float32(2 * math.pi)
     theta = np.linspace(-math.pi, math.pi, _TABLE, endpoint=False, dtype=np.float32)
     radii = 1.0 + (amplitude * np.cos(order * theta[None, :] + phase)).sum(axis=0)
@@ -118,12 +119,12 @@ def resample(image: Field, size: int, method: Image.Resampling = Image.Resamplin
 
 def texture(rng: Rng, canvas: Canvas, grain: float) -> Field:
     """Return an (S, S) random texture of zero mean and unit deviation with grains of ``grain`` units."""
-    cells = max(3, round(FRAME / max(grain, 0.5)))
+    cells = max(4, round(FRAME / max(0.7 * grain, 0.5)))
     if cells >= canvas.size:
         return rng.standard_normal((canvas.size, canvas.size), np.float32)
     coarse = rng.standard_normal((cells, cells), np.float32)
-    # Bicubic interpolation keeps about 60 % of the cells' deviation.
-    field = resample(coarse, canvas.size)
+    # Blurring before the enlargement hides the lattice, which would look like square pixels.
+    field = resample(gaussian_filter(coarse, 0.7, mode="wrap", truncate=3.0), canvas.size)
     return (field - field.mean()) / (field.std() + np.float32(1e-6))
 
 

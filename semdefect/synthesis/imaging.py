@@ -6,6 +6,7 @@ that the same steps also make corrupted test images. Lengths here are pixels of 
 """
 
 import io
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,8 @@ from .scene import Scene
 
 #: Row shifts beyond this (units) would turn straight lines into rough ones, clean into ler.
 DRIFT_CAP = 0.3
+#: Share of a section's own texture that counts as noise when a painted defect is searched in it.
+CLUTTER_SHARE = 0.5
 
 
 def uneven_brightness(image: Field, strength: float, pattern: Field) -> Field:
@@ -165,8 +168,9 @@ class Optics:
     def range_of(self, image: Field) -> tuple[float, float]:
         """Return the two percentiles that the grey scale is stretched between."""
         low, high = np.percentile(image[::2, ::2], self.percentiles)
-        # A flat film must stay flat instead of having its texture blown up to full contrast.
-        return float(low), float(max(high, low + 0.12))
+        # A flat film must stay flat and mid-grey instead of having its texture blown up to full contrast.
+        middle, half = (float(low) + float(high)) / 2, max(float(high) - float(low), 0.12) / 2
+        return middle - half, middle + half
 
     def to_grey(self, image: Field, bounds: tuple[float, float]) -> Field:
         """Map the bounds to the drawn greys and apply the gamma; returns about [0, 1]."""
@@ -267,7 +271,8 @@ def sample_recording(rng: Rng, canvas: Canvas, noise_factor: float = 1.0) -> Rec
 class Exposure:
     """An imaged scene: ``image`` uint8 (S, S) and ``mask`` float32 moved along with it.
 
-    ``contrast`` is the mean absolute grey difference to the twin over the mask, before noise, and ``noise``
+    ``contrast`` is the mean absolute (painted defects: signed) grey difference to the twin over the mask before
+    noise, and ``noise``
     the deviation of the noise there, both in full-scale units; ``contrast`` is None without a twin.
     """
 
@@ -293,7 +298,11 @@ def image_scene(rng: Rng, scene: Scene, canvas: Canvas, noise_factor: float = 1.
         noise = float((noisy[inside] - clear[inside]).std())
         if scene.twin is not None:
             plain = optics.to_grey(optics.project(scene.twin), bounds)
-            contrast = float(np.abs(clear[inside] - plain[inside]).mean())
+            change = clear[inside] - plain[inside]
+            contrast = float(np.abs(change).mean())
+            if scene.painted:
+                contrast = abs(float(change.mean()))
+                noise = math.hypot(noise, CLUTTER_SHARE * float(plain[inside].std()))
     return Exposure(
         recording.stored(noisy, canvas.scale),
         mask,

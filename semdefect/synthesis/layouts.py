@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .canvas import FRAME, Canvas, Field
+from .canvas import FAR, FRAME, Canvas, Field
 from .fields import box_sdf, rough_edges, sample_blob
 from .sampling import Rng, chance, clipped_normal, integer, log_uniform, pick, uniform
 
@@ -123,11 +123,10 @@ def lines_sdf(canvas: Canvas, pitch: float, first: float, left: Field, right: Fi
     nearest = np.round((canvas.axis - first) / pitch).astype(np.int64)
     # Work on the transpose: a column's candidate lines are then whole rows, taken without a gather.
     position = canvas.axis[:, None]
-    sdf = None
+    sdf = canvas.full(FAR)
     for offset in (-1, 0, 1):
         line = np.clip(nearest + offset, 0, len(left) - 1)
-        one = np.minimum(position - left[line], right[line] - position)
-        sdf = one if sdf is None else np.maximum(sdf, one)
+        sdf = np.maximum(sdf, np.minimum(position - left[line], right[line] - position))
     return np.ascontiguousarray(sdf.T)
 
 

@@ -23,9 +23,9 @@ def add_particle(rng: Rng, canvas: Canvas, signal: Field) -> tuple[Field, Field,
     if kind in ("rock", "aggregate", "small", "dark"):
         height += cover * uniform(rng, 0.5, 2.0) * fractal(rng, canvas, max(size * 0.6, 3.0), 3, 0.7)
     slope, steepness = slopes(height, canvas, random_angle(rng))
-    grey = uniform(rng, 0.05, 0.25) if kind == "dark" else uniform(rng, 0.4, 0.8)
-    grey = grey + uniform(rng, 0.1, 0.35) * slope + uniform(rng, 0.05, 0.25) * np.minimum(steepness, 2.0)
-    grey = grey + uniform(rng, 0, 0.3) * np.exp(np.maximum(sdf, 0.0) * (-1 / 1.5))
+    base = uniform(rng, 0.05, 0.25) if kind == "dark" else uniform(rng, 0.4, 0.8)
+    grey = base + uniform(rng, 0.1, 0.35) * slope + uniform(rng, 0.05, 0.25) * np.minimum(steepness, 2.0)
+    grey += uniform(rng, 0, 0.3) * np.exp(np.maximum(sdf, 0.0) * (-1 / 1.5))
     if chance(rng, 0.7):
         shadow = gaussian_filter(coverage(sdf + uniform(rng, 1, 4), 1.5), uniform(rng, 1, 3) * canvas.scale)
         signal = signal * (1.0 - uniform(rng, 0.2, 0.6) * shadow)

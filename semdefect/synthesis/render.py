@@ -23,8 +23,8 @@ RENDERER_VERSION = "1.0"
 LEAST_AREA = 12.0
 EDGE_SHARE = 0.05
 LEAST_CONTRAST_TO_NOISE = 1.5
-#: Below about two and a half grey levels of noise the eye's own limit counts, full-scale units.
-NOISE_FLOOR = 0.01
+#: With less noise than about four grey levels the eye's own limit counts, full-scale units.
+NOISE_FLOOR = 0.015
 REDRAWS = 5
 #: After the redraws noise falls by this factor; a few more tries follow.
 QUIET_FACTOR, QUIET_REDRAWS = 0.3, 10

@@ -16,7 +16,7 @@ class Scene:
     numbers with the defect off, or None where no such scene exists. ``mask`` is the defect's coverage in [0,
     1]. ``feature`` is the smallest pitch or line period in units; it limits the blur. ``structural`` marks
     scenes that carry their class as a whole (roughness, odd structures): the visibility gate does not apply
-    to them.
+    to them. ``painted`` marks defects of one grey on a section whose own texture could hide them.
     """
 
     signal: Field
@@ -25,6 +25,7 @@ class Scene:
     kind: str
     feature: float = 99.0
     structural: bool = False
+    painted: bool = False
     params: dict[str, Any] = field(default_factory=dict)
 
     def defect_off(self) -> "Scene":

@@ -1,7 +1,7 @@
 """The top-down engine: one pattern, shaded with and without its defect, then turned as a whole."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,15 +52,8 @@ def turned(scene: Scene, orientation: Orientation) -> Scene:
     """Return the scene with signal, twin and mask turned alike."""
     twin = None if scene.twin is None else orientation.apply(scene.twin)
     params = scene.params | {"orientation": round(orientation.angle, 2)}
-    return Scene(
-        orientation.apply(scene.signal),
-        twin,
-        orientation.apply(scene.mask),
-        scene.kind,
-        scene.feature,
-        scene.structural,
-        params,
-    )
+    signal, mask = orientation.apply(scene.signal), orientation.apply(scene.mask)
+    return replace(scene, signal=signal, twin=twin, mask=mask, params=params)
 
 
 @dataclass(frozen=True)
@@ -97,7 +90,8 @@ def sample_background(
         sdf, name, period = sample_array(rng, canvas)
     else:
         sdf, name, period = sample_shapes(rng, canvas)
-    surface = sample_surface(rng, canvas, min(period, 14.0), modes, top_texture=0.5)
+    # A film shows nothing but its texture.
+    surface = sample_surface(rng, canvas, min(period, 14.0), modes, 1.0 if kind == "film" else 0.5)
     return Background(sdf, surface, name, period)
 
 
@@ -113,7 +107,7 @@ def edited_lines(
         "sigma": round(lines.sigma, 4),
         "mode": surface.mode,
     }
-    scene = Scene(surface.render(after), surface.render(lines.sdf), mask, kind, lines.pitch, False, params)
+    scene = Scene(surface.render(after), surface.render(lines.sdf), mask, kind, lines.pitch, params=params)
     return turned(scene, orientation)
 
 
@@ -135,7 +129,7 @@ def grained(rng: Rng, canvas: Canvas, scene: Scene, strength: float) -> Scene:
 
 
 def _with_signal(scene: Scene, signal: Field) -> Scene:
-    return Scene(signal, scene.twin, scene.mask, scene.kind, scene.feature, scene.structural, scene.params)
+    return replace(scene, signal=signal)
 
 
 def grey_of(rng: Rng, signal: Field, low: float = 30, high: float = 98) -> float:

@@ -23,7 +23,7 @@ def _bridged(rng: Rng, canvas: Canvas, lines: LineSpace, edit: Edit, kind: str, 
     after = edit(rng, canvas, lines)
     scene = edited_lines(rng, lines, surface, after, kind, orientation)
     if chance(rng, flat):
-        scene = repainted(rng, canvas, scene, grey_of(rng, scene.signal))
+        scene = repainted(rng, canvas, scene, grey_of(rng, scene.signal, 45, 98))
     if chance(rng, 0.15):
         scene = grained(rng, canvas, scene, uniform(rng, 0.04, 0.2))
     return scene
@@ -137,7 +137,7 @@ def patch(rng: Rng, canvas: Canvas) -> Scene:
     top = orientation.apply(coverage(sdf))
     grey = grey_of(rng, scene.signal, 90, 100) + uniform(rng, 0.0, 0.25)
     signal = scene.signal * (1 - 0.8 * top) + 0.8 * grey * top
-    merged = Scene(signal, scene.twin, np.maximum(scene.mask, top), "patch", lines.pitch, False, scene.params)
+    merged = Scene(signal, scene.twin, np.maximum(scene.mask, top), "patch", lines.pitch, params=scene.params)
     return grained(rng, canvas, merged, uniform(rng, 0.04, 0.15))
 
 

@@ -32,7 +32,7 @@ def line_space(rng: Rng, canvas: Canvas) -> Scene:
     lines = sample_lines(rng, canvas, duty_mean=uniform(rng, 0.48, 0.58))
     surface = sample_surface(rng, canvas, lines.pitch)
     params = {"layout": "lines", "pitch": round(lines.pitch, 3), "mode": surface.mode}
-    scene = Scene(surface.render(lines.sdf), None, canvas.full(), "line_space", lines.pitch, False, params)
+    scene = Scene(surface.render(lines.sdf), None, canvas.full(), "line_space", lines.pitch, params=params)
     return turned(scene, sample_orientation(rng))
 
 
@@ -40,7 +40,7 @@ def line_space(rng: Rng, canvas: Canvas) -> Scene:
 def pattern(rng: Rng, canvas: Canvas) -> Scene:
     """Draw an array or a few large shapes."""
     background = sample_background(rng, canvas, {"array": 5, "shapes": 4, "film": 1})
-    scene = Scene(background.signal, None, canvas.full(), "pattern", background.pitch, False, background.params)
+    scene = Scene(background.signal, None, canvas.full(), "pattern", background.pitch, params=background.params)
     return turned(scene, sample_orientation(rng, 0.8, 0.1))
 
 
@@ -50,7 +50,7 @@ def via_section(rng: Rng, canvas: Canvas) -> Scene:
     stack = sample_stack(rng, canvas)
     image, _ = stack.draw(canvas, stack.segments)
     params = {"layout": "columns", "pitch": round(stack.pitch, 3), "inverted": stack.inverted}
-    return Scene(stack.finish(image), None, canvas.full(), "via_section", max(stack.width, 6.0), False, params)
+    return Scene(stack.finish(image), None, canvas.full(), "via_section", max(stack.width, 6.0), params=params)
 
 
 @family("clean", "solder_section", weight=5)
@@ -58,4 +58,4 @@ def solder_section(rng: Rng, canvas: Canvas) -> Scene:
     """Draw sound solder in cross-section."""
     solder = sample_solder(rng, canvas)
     params = {"layout": "solder", "body": solder.kind}
-    return Scene(solder.image, None, canvas.full(), "solder_section", 40.0, False, params)
+    return Scene(solder.image, None, canvas.full(), "solder_section", 40.0, params=params)

@@ -19,7 +19,7 @@ from ..fields import (
 )
 from ..painting import paint
 from ..registry import family
-from ..sampling import Rng, chance, integer, log_uniform, pick, sign, uniform
+from ..sampling import Rng, chance, integer, log_uniform, pick, uniform
 from ..scene import Scene
 from ..solder import Solder, porous_pattern, sample_solder
 
@@ -60,7 +60,8 @@ def _interface(rng: Rng, canvas: Canvas, solder: Solder) -> Field:
     x0 = uniform(rng, -10, max(FRAME - length + 10, -5))
     column = min(max(int((x0 + length / 2) * canvas.scale), 0), canvas.size - 1)
     y = min(max(float(solder.seam[column]) + uniform(rng, -5, 5), 12.0), 116.0)
-    return _with_branches(rng, canvas, _crack_track(rng, x0, y, uniform(rng, -0.12, 0.12), length), 1)
+    crack = _crack_track(rng, x0, y, uniform(rng, -0.12, 0.12), length)
+    return _with_branches(rng, canvas, crack, 1) * coverage(solder.body + 6)
 
 
 def _body_crack(rng: Rng, canvas: Canvas, solder: Solder) -> Field:
@@ -137,9 +138,9 @@ def _cracked(rng: Rng, canvas: Canvas, main: Defect, kind: str) -> Scene:
     twin = solder.image
     if chance(rng, 0.04):
         signal, twin, mask = (np.rot90(part).copy() for part in (signal, twin, mask))
-    if chance(rng, 0.5) and sign(rng) > 0:
+    if chance(rng, 0.25):
         signal, twin, mask = (part[::-1].copy() for part in (signal, twin, mask))
-    return Scene(signal, twin, mask, kind, 40.0, False, params)
+    return Scene(signal, twin, mask, kind, 40.0, painted=True, params=params)
 
 
 @family("crack", "interface", weight=30)

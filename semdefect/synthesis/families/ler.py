@@ -58,7 +58,7 @@ def _rough(rng: Rng, canvas: Canvas, law: Roughness, kind: str, modes: dict[str,
         signal, twin = signal + grain * (lines.sdf > 0), twin + grain * (quiet.sdf > 0)
     band = np.clip(2.5 - np.abs(lines.sdf), 0.0, 1.0)
     params = {"layout": "lines", "pitch": round(pitch, 3), "sigma": round(sigma, 4), "mode": surface.mode}
-    scene = Scene(signal, twin, band, kind, pitch, True, params)
+    scene = Scene(signal, twin, band, kind, pitch, structural=True, params=params)
     return turned(scene, sample_orientation(rng, 0.82, 0.15))
 
 

@@ -43,7 +43,7 @@ def _cutter(rng: Rng, canvas: Canvas, lines: LineSpace, index: int, y: float, ga
     cx = float(lines.centres[index]) + uniform(rng, -0.1, 0.1) * width
     half = width / 2 + uniform(rng, 0.2, 0.4) * lines.space + 0.6
     angle = uniform(rng, -0.25, 0.25) if chance(rng, 0.4) else 0.0
-    power = pick(rng, {2.0: 2, 4.0: 2, 8.0: 1})
+    power = pick(rng, {2.0: 3, 4.0: 2, 8.0: 0.6})
     return sample_blob(rng, cx, y, half, gap / 2 + 0.8, uniform(rng, 0.02, 0.2), angle, power).sdf(canvas)
 
 

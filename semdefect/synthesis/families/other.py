@@ -29,7 +29,7 @@ def _with_particles(rng: Rng, canvas: Canvas, kinds: dict[str, float]) -> Scene:
         mask = np.maximum(mask, cover)
         names.append(name)
     params = background.params | {"orientation": round(orientation.angle, 2), "particles": names}
-    return Scene(signal, plain, mask, "particle", background.pitch, False, params)
+    return Scene(signal, plain, mask, "particle", background.pitch, params=params)
 
 
 @family("other", "particle_lines", weight=35)
@@ -60,7 +60,7 @@ def eye(rng: Rng, canvas: Canvas) -> Scene:
     surface = sample_surface(rng, canvas, lines.pitch, {"binary": 2, "edges": 3, "mixed": 3})
     params = {"layout": "lines", "pitch": round(lines.pitch, 3), "mode": surface.mode}
     mask = coverage(bump - 0.4, 0.2)
-    scene = Scene(surface.render(after), surface.render(lines.sdf), mask, "eye", lines.pitch, False, params)
+    scene = Scene(surface.render(after), surface.render(lines.sdf), mask, "eye", lines.pitch, params=params)
     return turned(scene, sample_orientation(rng))
 
 
@@ -142,7 +142,7 @@ def circuit(rng: Rng, canvas: Canvas) -> Scene:
         "tiled": tiled,
         "orientation": round(orientation.angle, 2),
     }
-    return Scene(signal, None, canvas.full(1.0), "circuit", 6.0, True, params)
+    return Scene(signal, None, canvas.full(1.0), "circuit", 6.0, structural=True, params=params)
 
 
 @family("other", "odd_section", weight=10, paired=False)
@@ -155,7 +155,7 @@ def odd_section(rng: Rng, canvas: Canvas) -> Scene:
         sdf = sample_blob(rng, cx, cy, log_uniform(rng, 6, 35), log_uniform(rng, 6, 35), 0.08, power=power).sdf(canvas)
         signal = paint(signal, coverage(sdf), uniform(rng, 0.05, 0.95))
         signal = outline(signal, sdf, uniform(rng, 0, 0.3), 1.2)
-    return Scene(signal, None, canvas.full(1.0), "odd_section", 12.0, True, {"layout": "section"})
+    return Scene(signal, None, canvas.full(1.0), "odd_section", 12.0, structural=True, params={"layout": "section"})
 
 
 @family("other", "fins", weight=5, paired=False)
@@ -172,4 +172,12 @@ def fins(rng: Rng, canvas: Canvas) -> Scene:
         signal = signal + uniform(rng, 0.05, 0.3) * coverage(canvas.y - foot - 3)
     if chance(rng, 0.3):
         signal = signal[::-1].copy()
-    return Scene(signal.astype(np.float32), None, canvas.full(1.0), "fins", lines.pitch, True, {"layout": "fins"})
+    return Scene(
+        signal.astype(np.float32),
+        None,
+        canvas.full(1.0),
+        "fins",
+        lines.pitch,
+        structural=True,
+        params={"layout": "fins"},
+    )

@@ -26,21 +26,23 @@ def _longest(segments: list[Segment]) -> Segment:
     return max(segments, key=lambda segment: segment.bottom - segment.top)
 
 
-def _scene(stack: Stack, signal: Field, twin: Field, mask: Field, kind: str) -> Scene:
+def _scene(stack: Stack, signal: Field, twin: Field, mask: Field, kind: str, painted: bool = True) -> Scene:
     params: dict[str, Any] = {
         "layout": "columns",
         "columns": len({segment.column for segment in stack.segments}),
         "pitch": round(stack.pitch, 3),
         "inverted": stack.inverted,
     }
-    return Scene(stack.finish(signal), stack.finish(twin), mask, kind, max(stack.width, 6.0), False, params)
+    return Scene(
+        stack.finish(signal), stack.finish(twin), mask, kind, max(stack.width, 6.0), painted=True, params=params
+    )
 
 
 def _edited(stack: Stack, canvas: Canvas, segments: tuple[Segment, ...], kind: str) -> Scene:
     """Return the scene of changed segments; the mask is the metal that came or went."""
     twin, before = stack.draw(canvas, stack.segments)
     signal, after = stack.draw(canvas, segments)
-    return _scene(stack, signal, twin, np.abs(after - before), kind)
+    return _scene(stack, signal, twin, np.abs(after - before), kind, painted=False)
 
 
 def _inside(rng: Rng, stack: Stack, column: int) -> tuple[Segment, float]:
