@@ -43,7 +43,7 @@ class TestSet:
 
 
 def load_test_sets(rows: Sequence[Row], noisy: Noisy, seed: int) -> dict[str, TestSet]:
-    """``clean`` (the test split), ``noisy`` (the same under corruptions), ``mixed`` (both) and, where there are any, ``real``.
+    """The test sets: ``clean`` (the test split), ``noisy`` (the same, corrupted), ``mixed`` (both), ``real`` where any.
 
     Args:
         rows: the test split.

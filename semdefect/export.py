@@ -108,7 +108,7 @@ def export_student(checkpoint: Path, folder: Path, metrics: Path, bars: ExportOn
     if agreement < bars.int8_agreement:
         raise UserError(
             f"{checkpoint}: INT8 and FP32 name the same class on {agreement:.2%} of {len(labels)} validation "
-            f"images, fewer than export_onnx.int8_agreement {bars.int8_agreement:.0%}; train longer or widen the margins"
+            f"images, fewer than export_onnx.int8_agreement {bars.int8_agreement:.0%}; train longer"
         )
     temperature = fit_temperature(fp32_logits, labels)
     threshold = guard_threshold(fp32_logits, labels, temperature, bars.target_purity)
@@ -132,7 +132,7 @@ def _run(
     """Logits of ``images`` as the device computes them from the saved file."""
     save_onnx(model, about, path)
     classifier = EdgeClassifier(path, threads)
-    batches = images.pixels.numpy() / np.float32(255)
+    batches = (images.pixels.float() / 255).numpy()
     return np.concatenate([classifier.logits(batches[start : start + 32]) for start in range(0, len(batches), 32)])
 
 

@@ -20,8 +20,8 @@ from tqdm import tqdm
 
 from semdefect import CLASSES
 from semdefect.checkpoint import Checkpoint, Progress
-from semdefect.images import ImageSet
 from semdefect.edge.scoring import confusion_matrix, macro_f1
+from semdefect.images import ImageSet
 from semdefect.network import SemNetwork, predict, save_network
 from semdefect.params import Training
 from semdefect.views import random_views

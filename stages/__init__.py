@@ -1,0 +1,1 @@
+"""One small script a stage of the DAG in ``dvc.yaml``."""
