@@ -106,11 +106,15 @@ class Stack:
         return tuple(segment for segment in swapped if segment is not None)
 
 
-def sample_stack(rng: Rng, canvas: Canvas) -> Stack:
-    """Draw a via cross-section: 1–9 columns of 1–4 segments each, taper −5…35 %, bars and teeth."""
+def sample_stack(rng: Rng, canvas: Canvas, least: int = 1) -> Stack:
+    """Draw a via cross-section: 1–9 columns of 1–4 segments each, taper −5…35 %, bars and teeth.
+
+    ``least`` columns or more: a defect that only shows against its neighbours needs two.
+    """
     dielectric = uniform(rng, 0.08, 0.35)
     metal = min(0.98, dielectric + uniform(rng, 0.25, 0.7))
-    count = pick(rng, {1: 2, 2: 4, 3: 3, 4: 1.5, 6: 0.7, 9: 0.3})
+    counts = {1: 2.0, 2: 4.0, 3: 3.0, 4: 1.5, 6: 0.7, 9: 0.3}
+    count = pick(rng, {number: weight for number, weight in counts.items() if number >= least})
     pitch = FRAME / count * uniform(rng, 0.75, 1.05)
     first = FRAME * uniform(rng, 0.35, 0.65) if count == 1 else uniform(rng, 0.3, 0.7) * pitch
     share = uniform(rng, 15, 55) if count == 1 else uniform(rng, 0.18, 0.6) * pitch
@@ -200,3 +204,11 @@ def shortened(segment: Segment, bottom: float) -> Segment:
     """Return the segment ending at height ``bottom`` with unchanged side walls."""
     share = (bottom - segment.top) / (segment.bottom - segment.top)
     return replace(segment, bottom=bottom, taper=segment.taper * share, belly=0.0)
+
+
+def split(segment: Segment, share: float) -> tuple[Segment, Segment]:
+    """Return the upper and lower part of a segment cut at a share of its height, with unchanged side walls."""
+    cut = segment.top + share * (segment.bottom - segment.top)
+    width = segment.width * (1.0 - segment.taper * share)
+    taper = 1.0 - segment.width * (1.0 - segment.taper) / width
+    return shortened(segment, cut), replace(segment, top=cut, width=width, taper=taper, belly=0.0)

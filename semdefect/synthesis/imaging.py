@@ -21,6 +21,8 @@ from .scene import Scene
 
 #: Row shifts beyond this (units) would turn straight lines into rough ones, clean into ler.
 DRIFT_CAP = 0.3
+#: The grey scale is never stretched over less than this range of the signal.
+LEAST_RANGE = 0.2
 #: Share of a section's own texture that counts as noise when a painted defect is searched in it.
 CLUTTER_SHARE = 0.5
 
@@ -169,7 +171,7 @@ class Optics:
         """Return the two percentiles that the grey scale is stretched between."""
         low, high = np.percentile(image[::2, ::2], self.percentiles)
         # A flat film must stay flat and mid-grey instead of having its texture blown up to full contrast.
-        middle, half = (float(low) + float(high)) / 2, max(float(high) - float(low), 0.12) / 2
+        middle, half = (float(low) + float(high)) / 2, max(float(high) - float(low), LEAST_RANGE) / 2
         return middle - half, middle + half
 
     def to_grey(self, image: Field, bounds: tuple[float, float]) -> Field:

@@ -50,7 +50,7 @@ def _rough(rng: Rng, canvas: Canvas, law: Roughness, kind: str, modes: dict[str,
         amplitude = pitch * log_uniform(rng, *law.wiggle)
         wiggle = _wiggle(rng, canvas, count, amplitude, xi * uniform(rng, 1.5, 4))
     lines = build_lines(canvas, pitch, duty, grid, noise, sigma, wiggle)
-    quiet = build_lines(canvas, pitch, duty, grid, noise, min(common_sigma(rng, pitch), 0.6 * sigma))
+    quiet = build_lines(canvas, pitch, duty, grid, noise, min(common_sigma(rng, pitch), 0.5 * sigma))
     surface = sample_surface(rng, canvas, pitch, MODES if modes is None else modes)
     signal, twin = surface.render(lines.sdf), surface.render(quiet.sdf)
     if chance(rng, 0.25):

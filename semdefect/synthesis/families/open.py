@@ -70,7 +70,7 @@ def cut(rng: Rng, canvas: Canvas) -> Scene:
             sdf = _subtract(rng, lines, sdf, cutter, width)
         return sdf
 
-    return _opened(rng, canvas, (6, 45), edit, "cut")
+    return _opened(rng, canvas, (8, 45), edit, "cut")
 
 
 @family("open", "notch", weight=15)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..canvas import Canvas, Field
-from ..columns import Segment, Stack, sample_stack, shortened
+from ..columns import Segment, Stack, sample_stack, shortened, split
 from ..fields import coverage, sample_blob, texture
 from ..painting import outline, paint
 from ..registry import family
@@ -34,7 +34,7 @@ def _scene(stack: Stack, signal: Field, twin: Field, mask: Field, kind: str, pai
         "inverted": stack.inverted,
     }
     return Scene(
-        stack.finish(signal), stack.finish(twin), mask, kind, max(stack.width, 6.0), painted=True, params=params
+        stack.finish(signal), stack.finish(twin), mask, kind, max(stack.width, 6.0), painted=painted, params=params
     )
 
 
@@ -74,10 +74,10 @@ def void(rng: Rng, canvas: Canvas) -> Scene:
 
 @family("via", "short", weight=20)
 def short(rng: Rng, canvas: Canvas) -> Scene:
-    """End a via too high, or leave out its lower part."""
-    stack = sample_stack(rng, canvas)
+    """End a via too high, or leave out its lower part; a whole one beside it shows how long it should be."""
+    stack = sample_stack(rng, canvas, least=2)
     segments = stack.segments
-    for column in _victims(rng, stack):
+    for column in _victims(rng, stack)[: len(stack.columns) - 1 or 1]:
         last = stack.of_column(column)[-1]
         end = last.top + (last.bottom - last.top) * uniform(rng, 0.0, 0.75)
         end = min(end, 112.0)
@@ -153,11 +153,17 @@ def porous(rng: Rng, canvas: Canvas) -> Scene:
 
 @family("via", "misaligned", weight=5)
 def misaligned(rng: Rng, canvas: Canvas) -> Scene:
-    """Shift one segment sideways."""
+    """Shift a segment, or the lower part of a single one, sideways against the one above."""
     stack = sample_stack(rng, canvas)
-    piece = stack.of_column(one_of(rng, stack.columns))[-1]
-    moved = replace(piece, cx=piece.cx + sign(rng) * piece.width * uniform(rng, 0.3, 0.8))
-    return _edited(stack, canvas, stack.replaced(piece, moved), "misaligned")
+    pieces = stack.of_column(one_of(rng, stack.columns))
+    shift = sign(rng) * pieces[-1].width * uniform(rng, 0.3, 0.8)
+    if len(pieces) > 1:
+        moved: tuple[Segment, ...] = (replace(pieces[-1], cx=pieces[-1].cx + shift),)
+    else:
+        upper, lower = split(pieces[0], uniform(rng, 0.3, 0.7))
+        moved = (upper, replace(lower, cx=lower.cx + shift))
+    rest = tuple(segment for segment in stack.segments if segment is not pieces[-1])
+    return _edited(stack, canvas, rest + moved, "misaligned")
 
 
 @family("via", "necking", weight=5)

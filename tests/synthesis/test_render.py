@@ -1,0 +1,152 @@
+"""The promises of one rendered image: same bytes for the same seed, a mask that fits, a defect one can see."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from semdefect import CLASSES
+from semdefect.errors import UserError
+from semdefect.synthesis import families_of, render
+from semdefect.synthesis.registry import FAMILIES
+
+EVERY_FAMILY = [(name, member) for name in CLASSES for member in families_of(name)]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def digest(class_name: str, seed: int, size: int = 96, family: str | None = None) -> str:
+    made = render(class_name, seed, size, family)
+    content = made.image.tobytes() + made.mask.tobytes() + json.dumps(made.record).encode()
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_order_does_not_matter():
+    jobs = [(name, seed) for name in CLASSES for seed in (0, 7)]
+    forwards = {job: digest(*job) for job in jobs}
+    backwards = {job: digest(*job) for job in reversed(jobs)}
+    assert forwards == backwards
+    assert len(set(forwards.values())) == len(jobs)
+
+
+def test_another_process_gives_the_same_bytes():
+    code = (
+        "from tests.synthesis.test_render import digest\n"
+        "print([digest(name, 3) for name in ('via', 'clean', 'bridge', 'ler')])"
+    )
+    # Another hash seed: no order of a set or dict of strings may reach the pixels.
+    environment = os.environ | {"PYTHONHASHSEED": "12345", "PYTHONPATH": str(ROOT)}
+    other = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    assert other.stdout.strip() == str([digest(name, 3) for name in ("via", "clean", "bridge", "ler")])
+
+
+def test_global_random_state_is_neither_read_nor_written():
+    np.random.seed(1)
+    before = np.random.get_state()[1].copy()
+    first = digest("cmp", 5)
+    assert (np.random.get_state()[1] == before).all()
+    np.random.seed(2)
+    assert digest("cmp", 5) == first
+
+
+@pytest.mark.parametrize("size", [64, 128, 224])
+@pytest.mark.parametrize(("class_name", "family"), EVERY_FAMILY)
+def test_mask_and_box_contract(class_name: str, family: str, size: int):
+    made = render(class_name, 11, size, family)
+    assert made.image.shape == made.mask.shape == (size, size)
+    assert made.image.dtype == np.uint8
+    assert made.mask.dtype == bool
+    assert made.image.std() > 0
+    assert (made.class_name, made.family, made.seed) == (class_name, family, 11)
+    json.dumps(made.record)
+    if class_name == "clean":
+        assert made.bbox is None
+        assert not made.mask.any()
+        assert made.record["defects"] == []
+        return
+    x0, y0, x1, y1 = made.bbox
+    inside = made.mask[y0:y1, x0:x1]
+    assert inside.sum() == made.mask.sum() > 0
+    assert inside[0].any() and inside[-1].any() and inside[:, 0].any() and inside[:, -1].any()
+
+
+def test_a_chosen_family_gives_the_image_it_gives_when_drawn():
+    drawn = render("open", 21, 96)
+    assert digest("open", 21, 96, drawn.family) == digest("open", 21, 96)
+
+
+@pytest.mark.parametrize("source", ["bridge", "open", "cmp", "via", "crack", "other"])
+def test_clean_twins_differ_from_their_defect_only_around_it(source: str):
+    """Without resampling and compression a twin may differ by the grey stretch, so compare by correlation."""
+    checked = 0
+    for seed in range(12):
+        defect, twin = render(source, seed, 96), render("clean", seed, 96, f"{source}_off")
+        if defect.record["source"] != twin.record["source"]:
+            continue
+        assert twin.record["overlays"] == defect.record["overlays"]
+        for key in ("blur_px", "noise_sigma", "gamma", "low_size", "jpeg_quality"):
+            assert twin.record["imaging"][key] == defect.record["imaging"][key]
+        change = np.abs(defect.image.astype(float) - twin.image)
+        if change[~defect.mask].std() + change.mean() == 0:
+            continue
+        checked += change[defect.mask].mean() > np.median(change[~defect.mask])
+    assert checked >= 6
+
+
+@pytest.mark.parametrize("class_name", [name for name in CLASSES if name not in ("clean", "ler")])
+def test_defects_are_visible_and_near_the_middle(class_name: str):
+    size, faint, seen = 128, 0, 0
+    for seed in range(25):
+        made = render(class_name, 500 + seed, size)
+        if not FAMILIES[class_name][made.family].paired:
+            continue
+        seen += 1
+        rows, cols = np.nonzero(made.mask)
+        # A rotation overlay comes after the gate and moves the mask a little.
+        slack = 8 if "rotation" in made.record["overlays"] else 1
+        assert len(rows) >= 8
+        assert 0.05 * size - slack <= rows.mean() <= 0.95 * size + slack
+        assert 0.05 * size - slack <= cols.mean() <= 0.95 * size + slack
+        imaging = made.record["imaging"]
+        faint += imaging["contrast"] < 1.5 * imaging["noise"]
+    assert seen >= 10
+    assert faint == 0
+
+
+def test_most_clean_images_are_defect_off_twins():
+    weights = {name: member.weight for name, member in families_of("clean").items()}
+    twins = sum(weights[name] for name, member in families_of("clean").items() if member.twin_of)
+    assert twins / sum(weights.values()) >= 0.5
+
+
+def test_ler_is_rougher_than_every_other_line_scene():
+    def relative_roughness(class_name: str) -> list[float]:
+        records = [render(class_name, seed, 64).record["scene"] for seed in range(30)]
+        return [scene["sigma"] / scene["pitch"] for scene in records if "sigma" in scene]
+
+    rough, smooth = relative_roughness("ler"), relative_roughness("bridge")
+    assert min(rough) >= 0.0149  # wiggling lines, rough by their common movement
+    assert max(smooth) <= 0.0301
+    assert np.median(rough) > 2.5 * np.median(smooth)
+
+
+def test_unknown_names_say_what_is_allowed():
+    with pytest.raises(UserError, match="bridge, clean"):
+        render("bridges", 1)
+    with pytest.raises(UserError, match="neck"):
+        render("bridge", 1, 64, "knot")
+    with pytest.raises(UserError, match="negative"):
+        render("bridge", -1)
+
+
+def test_every_listed_family_is_drawn():
+    for class_name in CLASSES:
+        weights = [member.weight for member in families_of(class_name).values()]
+        assert len(weights) >= 3
+        assert min(weights) / sum(weights) >= 0.04
