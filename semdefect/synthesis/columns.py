@@ -7,7 +7,7 @@ import numpy as np
 from .canvas import FAR, FRAME, Canvas, Field
 from .fields import coverage, smooth_min, texture
 from .painting import band, outline, paint
-from .sampling import Rng, chance, integer, log_uniform, pick, uniform
+from .sampling import Rng, chance, integer, log_uniform, one_of, pick, uniform
 
 
 @dataclass(frozen=True)
@@ -158,6 +158,10 @@ def _segments(
     widths = [width * (log_uniform(rng, 0.5, 1.25) if i else 1.0) for i in range(pieces)]
     tapers = [uniform(rng, -0.05, 0.35) for _ in range(pieces)]
     greys = [metal * uniform(rng, 0.8, 1.05) for _ in range(pieces)]
+    if pieces > 1 and chance(rng, 0.35):
+        # A landing pad makes a dog-bone of the column.
+        pad = one_of(rng, (0, pieces - 1))
+        widths[pad] = min(widths[pad] * uniform(rng, 1.4, 2.4), 0.92 * pitch)
     belly = uniform(rng, -0.1, 0.2) if chance(rng, 0.3) else 0.0
     corner = uniform(rng, 0.5, 4.0) if chance(rng, 0.4) else 0.0
     jitter = uniform(rng, 0, 0.1) * width if chance(rng, 0.3) else 0.0

@@ -295,7 +295,7 @@ def image_scene(rng: Rng, scene: Scene, canvas: Canvas, noise_factor: float = 1.
     noisy = recording.noisy(rng, clear)
     mask = optics.move(scene.mask)
     inside = mask > 0.5
-    contrast, noise = None, 0.0
+    contrast, noise = None if scene.twin is None else 0.0, 0.0
     if inside.any():
         noise = float((noisy[inside] - clear[inside]).std())
         if scene.twin is not None:

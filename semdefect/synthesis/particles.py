@@ -4,13 +4,13 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from .canvas import FAR, Canvas, Field
-from .fields import coverage, fractal, random_angle, sample_blob
+from .fields import coverage, fractal, polyline_sdf, random_angle, random_walk, sample_blob
 from .painting import paint
 from .sampling import Rng, chance, integer, log_uniform, pick, uniform
 from .shading import slopes
 
-PARTICLES = {"rock": 3, "smooth": 2, "flake": 1.5, "small": 2.5, "dark": 0.8, "aggregate": 2}
-_ROUGHNESS = {"rock": 0.22, "smooth": 0.05, "flake": 0.3, "small": 0.15, "dark": 0.2}
+PARTICLES = {"rock": 3, "smooth": 2, "flake": 1.5, "small": 2.5, "dark": 0.8, "aggregate": 2, "rod": 1, "fibre": 0.7}
+_ROUGHNESS = {"rock": 0.22, "smooth": 0.05, "flake": 0.3, "small": 0.15, "dark": 0.2, "rod": 0.06}
 
 
 def add_particle(rng: Rng, canvas: Canvas, signal: Field) -> tuple[Field, Field, str]:
@@ -35,6 +35,12 @@ def add_particle(rng: Rng, canvas: Canvas, signal: Field) -> tuple[Field, Field,
 def _particle_sdf(rng: Rng, canvas: Canvas, kind: str, size: float) -> Field:
     cx, cy = uniform(rng, 14, 114), uniform(rng, 14, 114)
     rx, ry, angle = size, size * log_uniform(rng, 0.5, 1.7), uniform(rng, 0, 3.14)
+    if kind == "fibre":
+        steps = integer(rng, 6, 16)
+        points = random_walk(rng, cx, cy, angle, steps, max(size * 0.35, 2.0), uniform(rng, 0.1, 0.6))
+        return polyline_sdf(canvas, points, np.linspace(size * 0.4, size * 0.2 + 0.8, steps).tolist())
+    if kind == "rod":
+        return sample_blob(rng, cx, cy, rx, rx * uniform(rng, 0.2, 0.5), 0.06, angle, uniform(rng, 3, 8)).sdf(canvas)
     if kind != "aggregate":
         power = uniform(rng, 1, 1.6) if kind == "flake" else uniform(rng, 1.6, 3)
         return sample_blob(rng, cx, cy, rx, ry, _ROUGHNESS[kind], angle, power).sdf(canvas)

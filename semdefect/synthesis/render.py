@@ -23,6 +23,8 @@ RENDERER_VERSION = "1.0"
 LEAST_AREA = 12.0
 EDGE_SHARE = 0.05
 LEAST_CONTRAST_TO_NOISE = 1.5
+#: Roughness repeats along every line, so the eye averages it out of stronger noise than one local defect.
+LEAST_ROUGHNESS_TO_NOISE = 0.4
 #: With less noise than about four grey levels the eye's own limit counts, full-scale units.
 NOISE_FLOOR = 0.015
 REDRAWS = 5
@@ -132,10 +134,11 @@ def _visible_shot(source: Family, seed: int, canvas: Canvas) -> _Shot:
         scene = source.draw(_stream(source.class_name, seed, 2, attempt), canvas)
         exposure = image_scene(_stream(source.class_name, seed, 3, attempt), scene, canvas, factor)
         shot = _Shot(source.class_name, seed, attempt, factor, scene, exposure)
-        if source.class_name == "clean" or scene.structural:
+        if exposure.contrast is None:  # clean, or odd as a whole: nothing to be seen against a twin
             return shot
-        ratio = visibility(exposure, canvas)
-        if ratio >= LEAST_CONTRAST_TO_NOISE:
+        placed = scene.structural or is_well_placed(exposure.mask > 0.5, canvas)
+        ratio = exposure.contrast / max(exposure.noise, NOISE_FLOOR) if placed else 0.0
+        if ratio >= (LEAST_ROUGHNESS_TO_NOISE if scene.structural else LEAST_CONTRAST_TO_NOISE):
             return shot
         if best is None or ratio > best[0]:
             best = (ratio, shot)
@@ -143,22 +146,12 @@ def _visible_shot(source: Family, seed: int, canvas: Canvas) -> _Shot:
     return best[1]
 
 
-def visibility(exposure: Exposure, canvas: Canvas) -> float:
-    """Return the defect's contrast-to-noise ratio, or 0 where it is too small or too near the border.
-
-    The ratio is the mean absolute difference to the defect-free twin over the mask, over the noise there. The
-    absolute difference also counts relief, whose bright and dark sides cancel in a signed mean.
-    """
-    inside = exposure.mask > 0.5
-    area = int(inside.sum())
-    if area < LEAST_AREA * canvas.scale**2 or exposure.contrast is None:
-        return 0.0
-    rows, cols = np.nonzero(inside)
+def is_well_placed(inside: np.ndarray, canvas: Canvas) -> bool:
+    """Tell whether a mask, bool (S, S), is large enough and its centroid in the central 90 % of the frame."""
+    if int(inside.sum()) < LEAST_AREA * canvas.scale**2:
+        return False
     border = EDGE_SHARE * canvas.size
-    for centre in (rows.mean(), cols.mean()):
-        if not border <= centre <= canvas.size - border:
-            return 0.0
-    return exposure.contrast / max(exposure.noise, NOISE_FLOOR)
+    return all(border <= float(places.mean()) <= canvas.size - border for places in np.nonzero(inside))
 
 
 def _record(

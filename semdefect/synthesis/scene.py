@@ -13,10 +13,10 @@ class Scene:
     """One scene before imaging; all arrays (S, S) float32.
 
     ``signal`` is in arbitrary grey units, roughly [0, 1]. ``twin`` is the same scene from the same random
-    numbers with the defect off, or None where no such scene exists. ``mask`` is the defect's coverage in [0,
-    1]. ``feature`` is the smallest pitch or line period in units; it limits the blur. ``structural`` marks
-    scenes that carry their class as a whole (roughness, odd structures): the visibility gate does not apply
-    to them. ``painted`` marks defects of one grey on a section whose own texture could hide them.
+    numbers with the defect off, or None where no such scene exists. ``mask`` is the defect's coverage in
+    [0, 1]. ``feature`` is the smallest pitch or line period in units; it limits the blur. ``structural``
+    marks scenes that carry their class as a whole (roughness, odd structures): no local mask, and a milder
+    visibility gate. ``painted`` marks defects of one grey on a section whose own texture could hide them.
     """
 
     signal: Field

@@ -1,4 +1,4 @@
-"""Solder cross-sections: ball, dome, joint, barrel, pillar, stack or plate, with pads and textures."""
+"""Solder cross-sections: ball, bulb, dome, joint, barrel, pillar, stack or plate, with pads and textures."""
 
 import math
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from .canvas import FRAME, Canvas, Field
-from .fields import box_sdf, coverage, fractal, rough_edges, sample_blob, texture
+from .fields import box_sdf, coverage, fractal, rough_edges, sample_blob, smooth_max, texture
 from .painting import interface, outline, paint
 from .sampling import Rng, chance, integer, log_uniform, pick, uniform
 
-BODIES = {"ball": 20, "dome": 15, "joint": 18, "barrel": 12, "pillar": 12, "stack": 12, "plate": 11}
+BODIES = {"ball": 16, "bulb": 8, "dome": 15, "joint": 18, "barrel": 12, "pillar": 12, "stack": 12, "plate": 11}
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def sample_solder(rng: Rng, canvas: Canvas) -> Solder:
     image = paint(image, coverage(body), _filling(rng, canvas, grey))
     if chance(rng, 0.3):
         image = outline(image, body, uniform(rng, 0.05, 0.35), uniform(rng, 0.7, 2))
-    if kind in ("ball", "joint", "barrel", "pillar"):
+    if kind in ("ball", "bulb", "joint", "barrel", "pillar"):
         image, seam = _pads(rng, canvas, image, body, bottom)
     elif kind == "stack":
         image, seam = _layers(rng, canvas, image)
@@ -58,6 +58,8 @@ def _body(rng: Rng, canvas: Canvas, kind: str) -> tuple[Field, float]:
         ball = sample_blob(rng, cx, FRAME * uniform(rng, 0.45, 0.55), rx, ry, 0.012, power=power)
         top, bottom = FRAME * uniform(rng, 0, 0.12), FRAME * uniform(rng, 0.8, 0.96)
         return np.minimum(ball.sdf(canvas, 60), np.minimum(canvas.y - top, bottom - canvas.y)), bottom
+    if kind == "bulb":
+        return _bulb(rng, canvas, cx)
     if kind == "dome":
         bottom = FRAME * uniform(rng, 0.75, 0.97)
         rx, ry = FRAME * uniform(rng, 0.3, 0.46), FRAME * uniform(rng, 0.4, 0.56)
@@ -73,6 +75,15 @@ def _body(rng: Rng, canvas: Canvas, kind: str) -> tuple[Field, float]:
     height = FRAME * uniform(rng, 0.05, 0.4)
     face = interface(rng, canvas, uniform(rng, 0, 3), 25) + uniform(rng, -0.25, 0.25) * (canvas.axis - 64)
     return canvas.y - height - face[None, :], height
+
+
+def _bulb(rng: Rng, canvas: Canvas, cx: float) -> tuple[Field, float]:
+    """Draw a ball that flows into a narrower or wider foot."""
+    bottom, radius = FRAME * uniform(rng, 0.82, 0.98), FRAME * uniform(rng, 0.3, 0.45)
+    ball = sample_blob(rng, cx, radius + uniform(rng, -6, 10), radius, radius * uniform(rng, 0.8, 1.1), 0.015)
+    half = radius * uniform(rng, 0.5, 1.15)
+    foot = box_sdf(canvas.x, canvas.y, cx, bottom - FRAME * 0.15, half, FRAME * 0.15, 2.0)
+    return smooth_max(ball.sdf(canvas, 60), foot, uniform(rng, 4, 14)), bottom
 
 
 def _waisted(rng: Rng, canvas: Canvas, cx: float, bulge: tuple[float, float]) -> tuple[Field, float]:

@@ -10,7 +10,7 @@ from PIL import Image
 from .canvas import Canvas, Field
 from .fields import coverage, fractal, texture
 from .layouts import LineSpace, blank_film, sample_array, sample_lines, sample_pitch, sample_shapes
-from .sampling import Rng, chance, pick, sign, uniform
+from .sampling import Rng, chance, log_uniform, pick, sign, uniform
 from .scene import Scene
 from .shading import MODES, Surface, sample_surface
 
@@ -39,13 +39,13 @@ class Orientation:
 
 
 def sample_orientation(rng: Rng, vertical: float = 0.72, horizontal: float = 0.24) -> Orientation:
-    """Draw an orientation: vertical, horizontal, else oblique by 8–60°."""
+    """Draw an orientation: vertical, horizontal, else oblique by 2–60°."""
     draw = rng.random()
     if draw < vertical:
         return Orientation(0.0)
     if draw < vertical + horizontal:
         return Orientation(90.0)
-    return Orientation(sign(rng) * uniform(rng, 8, 60))
+    return Orientation(sign(rng) * log_uniform(rng, 2, 60))
 
 
 def turned(scene: Scene, orientation: Orientation) -> Scene:

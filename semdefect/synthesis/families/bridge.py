@@ -55,7 +55,7 @@ def neck(rng: Rng, canvas: Canvas) -> Scene:
             sdf = smooth_max(sdf, blob.sdf(canvas), _fillet(rng, space))
         return sdf
 
-    return _bridged(rng, canvas, sample_lines(rng, canvas), edit, "neck")
+    return _bridged(rng, canvas, sample_lines(rng, canvas, sample_pitch(rng, 6, 45)), edit, "neck")
 
 
 @family("bridge", "blob", weight=30)

@@ -27,13 +27,13 @@ Defect = Callable[[Rng, Canvas, Solder], Field]
 _KNOTS = 26
 
 
-def _crack_track(rng: Rng, x0: float, y0: float, angle: float, length: float) -> Track:
+def _crack_track(rng: Rng, x0: float, y0: float, angle: float, length: float, widening: float = 1.0) -> Track:
     """Draw a crack along an axis: correlated wander, zig-zag in 30 %, width LU(.8, 7) varying ×.4–1.6."""
     wander = rough_edges(rng, (_KNOTS,), log_uniform(rng, 0.6, 6), 4, 0.6)
     wander -= wander[0]
     if chance(rng, 0.3):
         wander += np.where(np.arange(_KNOTS) % 2 > 0, 1, -1) * uniform(rng, 0.3, 2.5)
-    width = log_uniform(rng, 0.8, 7) * rng.uniform(0.4, 1.6, _KNOTS)
+    width = widening * log_uniform(rng, 0.8, 7) * rng.uniform(0.4, 1.6, _KNOTS)
     width *= 1.0 - 0.8 * np.abs(np.linspace(-1, 1, _KNOTS)) ** 4
     fine, knots = np.linspace(0, 1, 256), np.linspace(0, 1, _KNOTS)
     ragged = rough_edges(rng, (256,), uniform(rng, 0.1, 0.6), 3, 0.4)
@@ -69,7 +69,10 @@ def _body_crack(rng: Rng, canvas: Canvas, solder: Solder) -> Field:
     length, angle = log_uniform(rng, 35, 130), random_angle(rng)
     x = FRAME / 2 + uniform(rng, -25, 25) - math.cos(angle) * length / 2
     y = FRAME / 2 + uniform(rng, -25, 25) - math.sin(angle) * length / 2
-    return _with_branches(rng, canvas, _crack_track(rng, x, y, angle, length)) * coverage(solder.body + 3)
+    # A frame-filling plate is seen closer, and so is its crack.
+    widening = uniform(rng, 1.0, 2.5) if solder.kind == "plate" else 1.0
+    crack = _crack_track(rng, x, y, angle, length, widening)
+    return _with_branches(rng, canvas, crack) * coverage(solder.body + 3)
 
 
 def _voids(rng: Rng, canvas: Canvas, solder: Solder) -> Field:

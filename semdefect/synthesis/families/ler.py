@@ -7,7 +7,7 @@ import numpy as np
 
 from ..canvas import Canvas, Field
 from ..fields import rough_edges, texture
-from ..layouts import build_lines, common_sigma, sample_edge_noise, sample_grid, sample_pitch
+from ..layouts import EdgeNoise, build_lines, common_sigma, sample_edge_noise, sample_grid, sample_pitch
 from ..registry import family
 from ..sampling import Rng, chance, clipped_normal, log_uniform, uniform
 from ..scene import Scene
@@ -36,6 +36,17 @@ def _wiggle(rng: Rng, canvas: Canvas, count: int, amplitude: float, xi: float) -
     return own
 
 
+def _partly_quiet(rng: Rng, noise: EdgeNoise) -> EdgeNoise:
+    """Return the noise with one side of the lines, or about half of the lines, nearly straight."""
+    if chance(rng, 0.5):
+        return (
+            EdgeNoise(noise.left, 0.3 * noise.right) if chance(rng, 0.5) else EdgeNoise(0.3 * noise.left, noise.right)
+        )
+    factor = np.where(rng.random((len(noise.left), 1)) < 0.5, 0.3, 1.0).astype(np.float32)
+    factor[::3] = 1.0
+    return EdgeNoise(noise.left * factor, noise.right * factor)
+
+
 def _rough(rng: Rng, canvas: Canvas, law: Roughness, kind: str, modes: dict[str, float] | None = None) -> Scene:
     """Draw rough lines; the twin has the same lines with roughness by the common law and no wiggle."""
     pitch = sample_pitch(rng, 5, 45)
@@ -44,6 +55,8 @@ def _rough(rng: Rng, canvas: Canvas, law: Roughness, kind: str, modes: dict[str,
     count = len(grid[0])
     xi = log_uniform(rng, 2, 20)
     noise = sample_edge_noise(rng, canvas, count, xi, uniform(rng, 0.3, 1.0), uniform(rng, *law.correlation))
+    if chance(rng, 0.2):
+        noise = _partly_quiet(rng, noise)
     sigma = max(pitch * log_uniform(rng, *law.sigma), SIGMA_FLOOR)
     wiggle = None
     if law.wiggle:
