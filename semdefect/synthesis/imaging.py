@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import gaussian_filter, gaussian_filter1d
+from scipy.ndimage import convolve1d, gaussian_filter
 
 from .canvas import Canvas, Field
 from .fields import resample, rough_edges
@@ -46,9 +46,15 @@ def vignette(image: Field, strength: float) -> Field:
 
 
 def charging(image: Field, strength: float, length: float) -> Field:
-    """Draw dark streaks of ``length`` px along the scan, from the brightest tenth of the image."""
-    bright = np.clip(image - float(np.percentile(image[::2, ::2], 90)), 0.0, None)
-    return image - 4.0 * strength * gaussian_filter1d(bright, length, axis=1, mode="nearest", truncate=3.0)
+    """Darken what the scan meets just after bright areas: streaks that fade over ``length`` px to the right.
+
+    ``strength`` is about the share of the bright areas' excess over the mean that is lost behind them.
+    """
+    excess = np.clip(image - float(image.mean()) - 0.5 * float(image.std()), 0.0, None)
+    reach = max(round(2.5 * length), 1)
+    trail = np.exp(np.arange(reach, dtype=np.float32) * np.float32(-1.0 / length))
+    streaks = convolve1d(excess, trail / trail.sum(), axis=1, mode="nearest", origin=-(reach // 2))
+    return image - 4.0 * strength * (1.0 - np.clip(excess * 8.0, 0.0, 1.0)) * streaks
 
 
 def row_shifts(rng: Rng, rows: int, sigma_px: float, correlation: float, skew: float = 0.0) -> Field:
@@ -302,6 +308,8 @@ def image_scene(rng: Rng, scene: Scene, canvas: Canvas, noise_factor: float = 1.
             plain = optics.to_grey(optics.project(scene.twin), bounds)
             change = clear[inside] - plain[inside]
             contrast = float(np.abs(change).mean())
+            gain = (optics.greys[1] - optics.greys[0]) / (bounds[1] - bounds[0])
+            noise = math.hypot(noise, gain * scene.clutter)
             if scene.painted:
                 contrast = abs(float(change.mean()))
                 noise = math.hypot(noise, CLUTTER_SHARE * float(plain[inside].std()))

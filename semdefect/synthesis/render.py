@@ -25,8 +25,8 @@ EDGE_SHARE = 0.05
 LEAST_CONTRAST_TO_NOISE = 1.5
 #: Roughness repeats along every line, so the eye averages it out of stronger noise than one local defect.
 LEAST_ROUGHNESS_TO_NOISE = 0.4
-#: With less noise than about four grey levels the eye's own limit counts, full-scale units.
-NOISE_FLOOR = 0.015
+#: With less noise than about five grey levels the eye's own limit counts, full-scale units.
+NOISE_FLOOR = 0.02
 REDRAWS = 5
 #: After the redraws noise falls by this factor; a few more tries follow.
 QUIET_FACTOR, QUIET_REDRAWS = 0.3, 10
@@ -78,7 +78,7 @@ def render(class_name: str, seed: int, size: int = 224, family: str | None = Non
         mask,
         class_name,
         chosen.name,
-        shot.scene.kind,
+        _kind(chosen, shot),
         seed,
         bounding_box(mask),
         _record(chosen, source, seed, size, shot, exposure, overlaid.names, mask),
@@ -154,6 +154,11 @@ def is_well_placed(inside: np.ndarray, canvas: Canvas) -> bool:
     return all(border <= float(places.mean()) <= canvas.size - border for places in np.nonzero(inside))
 
 
+def _kind(chosen: Family, shot: _Shot) -> str:
+    """Return the kind of scene; a twin is no longer of its defect's kind."""
+    return chosen.name if chosen.twin_of else shot.scene.kind
+
+
 def _record(
     chosen: Family,
     source: Family,
@@ -174,7 +179,7 @@ def _record(
         "renderer": RENDERER_VERSION,
         "class": chosen.class_name,
         "family": chosen.name,
-        "kind": shot.scene.kind,
+        "kind": _kind(chosen, shot),
         "source": f"{source.class_name}/{source.name}",
         "seed": seed,
         "size": size,

@@ -17,6 +17,7 @@ class Scene:
     [0, 1]. ``feature`` is the smallest pitch or line period in units; it limits the blur. ``structural``
     marks scenes that carry their class as a whole (roughness, odd structures): no local mask, and a milder
     visibility gate. ``painted`` marks defects of one grey on a section whose own texture could hide them.
+    ``clutter`` is the deviation of a pattern's surface texture, which hides defects as noise does.
     """
 
     signal: Field
@@ -26,6 +27,7 @@ class Scene:
     feature: float = 99.0
     structural: bool = False
     painted: bool = False
+    clutter: float = 0.0
     params: dict[str, Any] = field(default_factory=dict)
 
     def defect_off(self) -> "Scene":

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from .canvas import Canvas, Field
 from .fields import coverage, random_angle, texture
@@ -40,9 +40,17 @@ class Surface:
     grain: Field | None
     grain_on_top: bool
 
+    @property
+    def clutter(self) -> float:
+        """Return the deviation of the surface texture in signal units."""
+        return 0.0 if self.grain is None else float(self.grain[::4, ::4].std())
+
     def render(self, sdf: Field) -> Field:
         """Return the signal (S, S): I = a + Δ·cov + k_e·bloom − k_s·shadow + k_r·∂_θ + texture."""
         top = coverage(sdf, self.width)
+        if self.mode == "gauss":
+            # Distances are taken across the lines; a defocused probe blurs along them as well.
+            top = gaussian_filter1d(top, 0.35 * self.width * self.canvas.scale, axis=0, mode="nearest", truncate=2.5)
         signal = self.base + self.contrast * top
         if self.edge:
             # −d/λ_in inside, d/λ_out outside: the smaller of the two is the right one on either side.

@@ -107,7 +107,15 @@ def edited_lines(
         "sigma": round(lines.sigma, 4),
         "mode": surface.mode,
     }
-    scene = Scene(surface.render(after), surface.render(lines.sdf), mask, kind, lines.pitch, params=params)
+    scene = Scene(
+        surface.render(after),
+        surface.render(lines.sdf),
+        mask,
+        kind,
+        lines.pitch,
+        clutter=surface.clutter,
+        params=params,
+    )
     return turned(scene, orientation)
 
 

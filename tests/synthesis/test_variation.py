@@ -9,6 +9,7 @@ from semdefect import CLASSES
 from semdefect.errors import UserError
 from semdefect.synthesis import augment, corrupt, render
 from semdefect.synthesis.augment import period_of
+from semdefect.synthesis.imaging import charging
 
 NEUTRAL = {"shot_noise": 0.0, "blur": 0.0, "contrast": 1.0, "drift": 0.0, "charging": 0.0}
 
@@ -88,3 +89,12 @@ def test_corrupt_has_the_stated_strength():
     assert noisy.std() == pytest.approx(0.08, rel=0.05)
     half = np.repeat(np.array([[60, 180]], np.uint8), 64, axis=1) * np.ones((128, 1), np.uint8)
     assert np.ptp(corrupt(half, 1, **(NEUTRAL | {"contrast": 0.5})).astype(int)) == pytest.approx(60, abs=1)
+
+
+def test_charging_darkens_only_behind_bright_areas():
+    image = np.full((32, 96), 0.4, np.float32)
+    image[10:20, 30:40] = 0.9
+    change = charging(image, 0.2, 12.0) - image
+    assert (change[10:20, 41:60] < -0.02).all()
+    assert np.abs(change[10:20, :29]).max() < 1e-6
+    assert np.abs(change[:9]).max() < 1e-6

@@ -1,6 +1,7 @@
 """Bridge: material joins lines that should be apart. Line/space only, mostly in the lines' tone."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -137,7 +138,7 @@ def patch(rng: Rng, canvas: Canvas) -> Scene:
     top = orientation.apply(coverage(sdf))
     grey = grey_of(rng, scene.signal, 90, 100) + uniform(rng, 0.0, 0.25)
     signal = scene.signal * (1 - 0.8 * top) + 0.8 * grey * top
-    merged = Scene(signal, scene.twin, np.maximum(scene.mask, top), "patch", lines.pitch, params=scene.params)
+    merged = replace(scene, signal=signal, mask=np.maximum(scene.mask, top))
     return grained(rng, canvas, merged, uniform(rng, 0.04, 0.15))
 
 

@@ -41,7 +41,9 @@ def _damaged(rng: Rng, canvas: Canvas, damage: Damage, kind: str, relief: float 
     signal += uniform(rng, 0, 0.12) * np.minimum(steepness, 1.5)
     signal += uniform(rng, 0, 0.1) * np.minimum(damage.height, 0.0) + damage.grey
     params = background.params | scene.params
-    return Scene(signal, scene.signal, damage.mask, kind, background.pitch, params=params)
+    return Scene(
+        signal, scene.signal, damage.mask, kind, background.pitch, clutter=background.surface.clutter, params=params
+    )
 
 
 def _arc(canvas: Canvas, rng: Rng, cx: float, cy: float, angle: float, half: float, bow: float, width: float) -> Field:

@@ -29,7 +29,7 @@ def _with_particles(rng: Rng, canvas: Canvas, kinds: dict[str, float]) -> Scene:
         mask = np.maximum(mask, cover)
         names.append(name)
     params = background.params | {"orientation": round(orientation.angle, 2), "particles": names}
-    return Scene(signal, plain, mask, "particle", background.pitch, params=params)
+    return Scene(signal, plain, mask, "particle", background.pitch, clutter=background.surface.clutter, params=params)
 
 
 @family("other", "particle_lines", weight=35)
