@@ -56,7 +56,7 @@ def render(class_name: str, seed: int, size: int = 224, family: str | None = Non
     The same arguments give the same bytes in any order and process. A clean image of a family ``<class>_off``
     is exactly the image of that class, seed and size, with the defect off.
     """
-    members = families_of(class_name)
+    members, seed = families_of(class_name), int(seed)
     if seed < 0:
         raise UserError(f"seed {seed} is negative: use a whole number from 0")
     if size < 32:

@@ -66,9 +66,14 @@ class Surface:
 
 
 def sample_surface(
-    rng: Rng, canvas: Canvas, pitch: float, modes: Mapping[str, float] = MODES, top_texture: float = 0.35
+    rng: Rng,
+    canvas: Canvas,
+    pitch: float,
+    modes: Mapping[str, float] = MODES,
+    top_texture: float = 0.35,
+    grain_bounds: tuple[float, float] = (0.01, 0.05),
 ) -> Surface:
-    """Draw a surface for a pattern of this pitch; ``top_texture`` is the chance of a grainy surface."""
+    """Draw a surface for a pattern of this pitch; ``top_texture``: chance of a grainy surface."""
     mode = pick(rng, modes)
     base, contrast = uniform(rng, 0.08, 0.45), uniform(rng, 0.15, 0.6)
     if mode == "edges":
@@ -88,7 +93,7 @@ def sample_surface(
     relief = uniform(rng, 0.3, 1.0) if mode == "emboss" else uniform(rng, 0.05, 0.35) if chance(rng, 0.25) else 0.0
     grain = None
     if chance(rng, top_texture):
-        grain = uniform(rng, 0.01, 0.05) * texture(rng, canvas, log_uniform(rng, 1, 5))
+        grain = uniform(rng, *grain_bounds) * texture(rng, canvas, log_uniform(rng, 1, 5))
     return Surface(
         canvas,
         mode,

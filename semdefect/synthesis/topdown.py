@@ -90,8 +90,11 @@ def sample_background(
         sdf, name, period = sample_array(rng, canvas)
     else:
         sdf, name, period = sample_shapes(rng, canvas)
-    # A film shows nothing but its texture.
-    surface = sample_surface(rng, canvas, min(period, 14.0), modes, 1.0 if kind == "film" else 0.5)
+    if kind == "film":
+        # A film shows nothing but its texture, which the grey scale would blow up to bare noise if strong.
+        surface = sample_surface(rng, canvas, 14.0, modes, top_texture=1.0, grain_bounds=(0.004, 0.02))
+    else:
+        surface = sample_surface(rng, canvas, min(period, 14.0), modes, top_texture=0.5)
     return Background(sdf, surface, name, period)
 
 

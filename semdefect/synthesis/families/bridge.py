@@ -16,11 +16,14 @@ from ..topdown import edited_lines, grained, grey_of, repainted, sample_orientat
 
 Edit = Callable[[Rng, Canvas, LineSpace], Field]
 
+#: Dark lines (trench) are rare here: a dark bridge between them would pass for an open.
+MODES = {"binary": 4, "mixed": 4, "edges": 2, "gauss": 3, "emboss": 1.5, "trench": 0.3}
+
 
 def _bridged(rng: Rng, canvas: Canvas, lines: LineSpace, edit: Edit, kind: str, flat: float = 0.35) -> Scene:
     """Shade lines with and without the bridge; with chance ``flat`` the bridge gets a grey of its own."""
     orientation = sample_orientation(rng, 0.77, 0.20)
-    surface = sample_surface(rng, canvas, lines.pitch)
+    surface = sample_surface(rng, canvas, lines.pitch, MODES)
     after = edit(rng, canvas, lines)
     scene = edited_lines(rng, lines, surface, after, kind, orientation)
     if chance(rng, flat):
@@ -120,7 +123,7 @@ def patch(rng: Rng, canvas: Canvas) -> Scene:
     """Draw a bright, ragged foreign patch that shorts lines."""
     lines = sample_lines(rng, canvas, sample_pitch(rng, 4.5, 22))
     orientation = sample_orientation(rng, 0.77, 0.20)
-    surface = sample_surface(rng, canvas, lines.pitch)
+    surface = sample_surface(rng, canvas, lines.pitch, MODES)
     left, space, y = _place(rng, canvas, lines)
     half = min(lines.pitch * uniform(rng, 0.5, 1.6), 24)
     sdf = sample_blob(
