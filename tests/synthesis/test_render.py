@@ -82,21 +82,21 @@ def test_a_chosen_family_gives_the_image_it_gives_when_drawn():
 
 
 @pytest.mark.parametrize("source", ["bridge", "open", "cmp", "via", "crack", "other"])
-def test_clean_twins_differ_from_their_defect_only_around_it(source: str):
-    """Without resampling and compression a twin may differ by the grey stretch, so compare by correlation."""
-    checked = 0
+def test_clean_twins_differ_from_their_defect_mostly_within_its_mask(source: str):
+    twins = within = 0
     for seed in range(12):
         defect, twin = render(source, seed, 96), render("clean", seed, 96, f"{source}_off")
         if defect.record["source"] != twin.record["source"]:
-            continue
+            continue  # an odd structure: it has no twin
         assert twin.record["overlays"] == defect.record["overlays"]
         for key in ("blur_px", "noise_sigma", "gamma", "low_size", "jpeg_quality"):
             assert twin.record["imaging"][key] == defect.record["imaging"][key]
         change = np.abs(defect.image.astype(float) - twin.image)
-        if change[~defect.mask].std() + change.mean() == 0:
-            continue
-        checked += change[defect.mask].mean() > np.median(change[~defect.mask])
-    assert checked >= 6
+        twins += 1
+        # Each has its own grey stretch, so the surroundings may change a little as well.
+        within += change[defect.mask].mean() > np.median(change[~defect.mask])
+    assert twins >= 6
+    assert within >= 0.9 * twins
 
 
 @pytest.mark.parametrize("class_name", [name for name in CLASSES if name not in ("clean", "ler")])
