@@ -50,11 +50,14 @@ def read_manifest(path: Path) -> list[Row]:
             reader = csv.DictReader(file)
             if reader.fieldnames != _COLUMNS:
                 raise UserError(f"{path}: the columns must be {', '.join(_COLUMNS)}; run `dvc repro` to rebuild it")
-            return [_row(path, number, cells) for number, cells in enumerate(reader, start=2)]
+            rows = [_row(path, number, cells) for number, cells in enumerate(reader, start=2)]
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run `dvc repro`") from None
     except (csv.Error, UnicodeDecodeError) as broken:
         raise UserError(f"{path} is not a manifest ({broken}); run `dvc repro` to rebuild it") from None
+    if not rows:
+        raise UserError(f"{path} lists no images; run `dvc repro` to rebuild it")
+    return rows
 
 
 def _row(path: Path, number: int, cells: dict[str, str]) -> Row:

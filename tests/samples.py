@@ -1,0 +1,81 @@
+"""Small inputs that several unit tests share: parameters, manifest rows, textured images, image sets."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from semdefect import CLASSES
+from semdefect.images import ImageSet
+from semdefect.manifest import IMAGES, SPLITS, Row, write_manifest
+from semdefect.params import Params, check_params
+
+ROOT = Path(__file__).parents[1]
+
+
+def params_content() -> dict[str, Any]:
+    """The repository's own params.yaml, as plain dicts to spoil."""
+    return yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+
+
+def params(**changes: dict[str, Any]) -> Params:
+    """The repository's parameters with ``changes``, block name → keys."""
+    content = params_content()
+    for block, values in changes.items():
+        content[block] |= values
+    return check_params(content, "params.yaml")
+
+
+def row(path: str, **changes: Any) -> Row:
+    """A manifest row that is its own lineage group."""
+    label = path.split("/")[0]
+    fields = {
+        "label": label if label in CLASSES else "clean",
+        "origin": "rendered",
+        "family": "lines",
+        "source_id": f"rendered/{path}",
+        "group": f"rendered/{path}",
+        "seed": 1,
+        "bbox": "",
+    }
+    return Row(path=path, **fields | changes)
+
+
+def texture(seed: int, size: int = 64) -> np.ndarray:
+    """Smooth random gray, uint8 ``[size, size]``; two seeds do not correlate."""
+    noise = gaussian_filter(np.random.default_rng(seed).normal(size=(size, size)), size / 32)
+    return np.clip(128 + 45 * noise / noise.std(), 0, 255).astype(np.uint8)
+
+
+def stripes(label: int, seed: int, size: int) -> np.ndarray:
+    """An image whose class shows: stripes at an angle of its own, under noise."""
+    rng = np.random.default_rng([label, seed])
+    y, x = np.mgrid[:size, :size] / size
+    angle = np.pi * label / len(CLASSES)
+    wave = np.sin(2 * np.pi * (4 * (x * np.cos(angle) + y * np.sin(angle)) + rng.random()))
+    return np.clip(128 + 70 * wave + rng.normal(0, 12, (size, size)), 0, 255).astype(np.uint8)
+
+
+def image_set(per_class: int, size: int = 32, seed: int = 0) -> ImageSet:
+    """``per_class`` striped images of each class."""
+    pixels = [stripes(label, seed + i, size) for i in range(per_class) for label in range(len(CLASSES))]
+    labels = torch.arange(len(CLASSES)).repeat(per_class)
+    return ImageSet(torch.from_numpy(np.stack(pixels))[:, None], labels)
+
+
+def write_split(name: str, per_class: int, seed: int = 0) -> list[Row]:
+    """Striped 224 px images below the working directory's data folder, and the split that lists them."""
+    rows = []
+    for number, label in enumerate(CLASSES):
+        for index in range(per_class):
+            written = row(f"{label}/{name}{index:03d}.png")
+            path = IMAGES / written.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(stripes(number, seed + index, 224)).save(path)
+            rows.append(written)
+    write_manifest(SPLITS / f"{name}.csv", rows)
+    return rows

@@ -1,0 +1,102 @@
+"""The manifest survives a round trip, and a damaged one is refused with its line."""
+
+import pytest
+from samples import row
+
+from semdefect import CLASSES
+from semdefect.errors import UserError
+from semdefect.manifest import read_manifest, write_manifest
+
+ROWS = [
+    row("bridge/00000_real.png", origin="real", family="original", source_id='bridge/a, "b".tif', group="real-00000"),
+    row("clean/00001_rendered.png", seed=10**15),
+    row("crack/00000_rendered.png", bbox="3 4 50 60", family="fields"),
+    row("via/ünï.png"),
+]
+COLUMNS = "path,class,origin,family,source_id,group,seed,bbox\n"
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    path = tmp_path / "data" / "manifest.csv"
+    write_manifest(path, ROWS)
+    return path
+
+
+def test_rows_come_back_as_they_were_written(manifest):
+    assert read_manifest(manifest) == ROWS
+
+
+def test_the_order_of_rows_does_not_change_the_bytes(manifest, tmp_path):
+    write_manifest(tmp_path / "other.csv", reversed(ROWS))
+    assert (tmp_path / "other.csv").read_bytes() == manifest.read_bytes()
+
+
+def test_the_first_line_names_the_columns(manifest):
+    assert manifest.read_text(encoding="utf-8").startswith(COLUMNS)
+
+
+def test_a_missing_manifest_says_what_to_run(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere\.csv is missing: run `dvc repro`"):
+        read_manifest(tmp_path / "nowhere.csv")
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../secret.png", "clean/../../secret.png"])
+def test_a_path_that_leaves_the_data_folder_is_refused(manifest, path):
+    text = manifest.read_text(encoding="utf-8")
+    manifest.write_text(text.replace("crack/00000_rendered.png,crack", f"{path},crack"), encoding="utf-8")
+    with pytest.raises(UserError, match=r"line 4.*leaves") as refused:
+        read_manifest(manifest)
+    assert path in str(refused.value)
+
+
+def test_an_unknown_class_is_named_with_its_line_and_the_classes(manifest):
+    text = manifest.read_text(encoding="utf-8")
+    manifest.write_text(text.replace("clean/00001_rendered.png,clean", "clean/00001_rendered.png,tidy"))
+    with pytest.raises(UserError, match="line 3: 'tidy' is not one of") as refused:
+        read_manifest(manifest)
+    assert all(label in str(refused.value) for label in CLASSES)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", "path,label,origin\n", COLUMNS.replace(",seed", ""), COLUMNS.replace("path,class", "class,path")],
+)
+def test_other_columns_are_refused(manifest, header):
+    manifest.write_text(header)
+    with pytest.raises(UserError, match="columns must be path, class, origin"):
+        read_manifest(manifest)
+
+
+def test_a_seed_that_is_no_number_is_refused(manifest):
+    manifest.write_text(COLUMNS + "via/a.png,via,rendered,lines,s,g,-3,\n")
+    with pytest.raises(UserError, match="line 2: seed '-3'"):
+        read_manifest(manifest)
+
+
+@pytest.mark.parametrize("cells", ["via/a.png,via,rendered,lines", "via/a.png,via,rendered,lines,s,g,1,,extra"])
+def test_a_line_with_too_few_or_too_many_cells_is_refused(manifest, cells):
+    manifest.write_text(COLUMNS + f"via/b.png,via,rendered,lines,s,g,1,\n{cells}\n")
+    with pytest.raises(UserError, match=r"manifest\.csv, line 3: wrong number of columns"):
+        read_manifest(manifest)
+
+
+def test_a_manifest_that_was_cut_off_is_refused(manifest):
+    whole = manifest.read_bytes()
+    last_line = whole.rindex(b"\n", 0, -1) + 1
+    for end in [*range(len(COLUMNS)), *range(last_line + 1, whole.rindex(b","))]:
+        manifest.write_bytes(whole[:end])
+        with pytest.raises(UserError, match=r"manifest\.csv"):
+            read_manifest(manifest)
+
+
+def test_a_manifest_without_images_is_refused(manifest):
+    manifest.write_text(COLUMNS)
+    with pytest.raises(UserError, match=r"manifest\.csv.*no images"):
+        read_manifest(manifest)
+
+
+def test_bytes_that_are_no_text_are_refused(manifest):
+    manifest.write_bytes(COLUMNS.encode() + b"\xff\xfe\x00\x01,via\n")
+    with pytest.raises(UserError, match="is not a manifest"):
+        read_manifest(manifest)

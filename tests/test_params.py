@@ -1,0 +1,153 @@
+"""What a user who mistypes params.yaml is told before any work starts."""
+
+import re
+
+import pytest
+import yaml
+from samples import ROOT, params_content
+
+from semdefect.errors import UserError
+from semdefect.params import check_params, load_params
+
+
+def fault(content) -> str:
+    """The one sentence that ``content`` is refused with."""
+    with pytest.raises(UserError) as refused:
+        check_params(content, "params.yaml")
+    message = str(refused.value)
+    assert message.startswith("params.yaml: ")
+    assert "\n" not in message
+    assert "pydantic" not in message.lower()
+    return message
+
+
+def changed(key: str, value):
+    """The repository's parameters with one value changed; ``key`` is dotted."""
+    content = params_content()
+    *blocks, last = key.split(".")
+    inner = content
+    for block in blocks:
+        inner = inner[block]
+    inner[last] = value
+    return content
+
+
+def test_the_repositorys_own_parameters_are_valid():
+    loaded = load_params(ROOT / "params.yaml")
+    written = params_content()
+    assert loaded.model_dump() == written
+
+
+def test_whole_numbers_stand_for_floats():
+    assert check_params(changed("distill.temperature", 4), "params.yaml").distill.temperature == 4.0
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "shown", "allowed"),
+    [
+        ("distill.temperature", 0, "0", "greater than 0"),
+        ("distill.temperature", "high", "'high'", "number"),
+        ("distill.temperature", float("inf"), "inf", "finite"),
+        ("distill.temperature", float("nan"), "nan", "finite|greater than 0"),
+        ("distill.temperature", None, "None", "number"),
+        ("distill.alpha", 1.5, "1.5", "less than or equal to 1"),
+        ("distill.alpha", -0.1, "-0.1", "greater than or equal to 0"),
+        ("distill.alpha", True, "True", "number"),
+        ("train_teacher.epochs", 6.0, "6.0", "integer"),
+        ("train_teacher.epochs", 6.5, "6.5", "integer"),
+        ("train_teacher.epochs", True, "True", "integer"),
+        ("train_teacher.epochs", 0, "0", "greater than or equal to 1"),
+        ("train_teacher.learning_rate", "2e-3", "'2e-3'", "number"),
+        ("train_teacher.resolution", 225, "225", "less than or equal to 224"),
+        ("train_teacher.model", 5, "5", "string"),
+        ("base.seed", -1, "-1", "greater than or equal to 0"),
+        ("base.device", "tpu", "'tpu'", "'auto', 'cpu', 'cuda' or 'mps'"),
+        ("synthesize.images_per_class", 7, "7", "greater than or equal to 8"),
+        ("export_onnx.target_purity", 1, "1", "less than 1"),
+        ("evaluate.noisy.contrast", 0, "0", "greater than 0"),
+        ("evaluate.noisy", 3, "3", "dictionary"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_key_and_what_is_allowed(key, value, shown, allowed):
+    message = fault(changed(key, value))
+    assert f"{key} is {shown}: " in message
+    assert re.search(allowed, message)
+
+
+def test_a_number_that_yaml_reads_as_text_is_refused(tmp_path):
+    # YAML 1.1 wants a dot in 2.0e-3; without it the value arrives as text and must not pass for a number.
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "params.yaml"
+    path.write_text(text.replace("learning_rate: 0.002", "learning_rate: 2e-3"), encoding="utf-8")
+    with pytest.raises(UserError, match=r"train_teacher\.learning_rate is '2e-3': .*number"):
+        load_params(path)
+
+
+def test_splits_that_do_not_sum_to_one_are_refused():
+    message = fault(changed("split.train", 0.8))
+    assert "split" in message
+    assert "train + val + test is 1.1 and must be 1" in message
+
+
+@pytest.mark.parametrize(
+    ("key", "allowed"),
+    [
+        ("tempreature", "base, synthesize, split, train_teacher, distill, export_onnx, evaluate"),
+        ("distill.tempreature", "alpha, temperature"),
+        ("evaluate.noisy.blurr", "shot_noise, blur, contrast, drift, charging"),
+    ],
+)
+def test_an_unknown_key_is_named_with_what_is_allowed_there(key, allowed):
+    message = fault(changed(key, 1))
+    assert f"{key} is not a parameter" in message
+    assert allowed in message
+
+
+@pytest.mark.parametrize("key", ["distill", "distill.alpha", "evaluate.noisy.blur"])
+def test_a_missing_key_is_named(key):
+    content = params_content()
+    *blocks, last = key.split(".")
+    inner = content
+    for block in blocks:
+        inner = inner[block]
+    del inner[last]
+    assert f"{key} is missing" in fault(content)
+
+
+def test_all_faults_are_named_at_once():
+    content = changed("distill.alpha", 1.5)
+    content["base"]["seeed"] = 3
+    content["train_teacher"]["epochs"] = "six"
+    del content["split"]["val"]
+    message = fault(content)
+    for key in ("distill.alpha is 1.5", "base.seeed is not", "train_teacher.epochs is 'six'", "split.val is missing"):
+        assert key in message
+
+
+@pytest.mark.parametrize("content", [None, [], "text", 3])
+def test_what_is_no_mapping_is_refused(content):
+    assert "dictionary" in fault(content)
+
+
+def test_a_stage_run_elsewhere_says_where_to_run_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"params\.yaml is not in .*run stages from the repository's root") as refused:
+        load_params()
+    assert str(tmp_path) in str(refused.value)
+
+
+@pytest.mark.parametrize("content", [b"base: [1\nsplit: }", b"\xff\xfe\x00bad", b"base:\n\tseed: 1\n"])
+def test_a_file_that_is_no_yaml_is_named_in_one_line(tmp_path, content):
+    path = tmp_path / "params.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as refused:
+        load_params(path)
+    assert str(path) in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_what_is_checked_can_be_written_again(tmp_path):
+    path = tmp_path / "params.yaml"
+    loaded = load_params(ROOT / "params.yaml")
+    path.write_text(yaml.safe_dump(loaded.model_dump()), encoding="utf-8")
+    assert load_params(path) == loaded
