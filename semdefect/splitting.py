@@ -14,7 +14,8 @@ def split_rows(rows: Iterable[Row], shares: dict[str, float], seed: int) -> dict
     """Assign whole lineage groups to splits, stratified by class and origin.
 
     Groups are taken in random order, large ones first, and each goes to the split that lacks most of its
-    images, counted by (class, origin) and relative to the split's share. A class needs as many groups as there
+    images, counted by (class, origin) and relative to the split's share; by class alone where splits lack equally
+    much, so that two real and one rendered group reach all three. A class needs as many groups as there
     are splits; with fewer it is refused, since a split without the class, or a group in two splits, would make
     every figure of that class meaningless.
 
@@ -30,21 +31,22 @@ def split_rows(rows: Iterable[Row], shares: dict[str, float], seed: int) -> dict
     for row in rows:
         groups[row.group].append(row)
     _refuse_small_classes(groups, len(shares))
-    totals = Counter(_stratum(row) for members in groups.values() for row in members)
+    totals = _counts(row for members in groups.values() for row in members)
     order = np.random.default_rng(seed).permutation(sorted(groups))
     splits: dict[str, list[Row]] = {name: [] for name in shares}
     filled: dict[str, Counter[tuple[str, str]]] = {name: Counter() for name in shares}
     for group in sorted(order, key=lambda name: -len(groups[name])):
-        strata = Counter(_stratum(row) for row in groups[group])
-        name = max(shares, key=lambda split: _lack(strata, filled[split], totals, shares[split]))
+        counts = _counts(groups[group])
+        name = max(shares, key=lambda split: _lack(counts, filled[split], totals, shares[split]))
         splits[name] += groups[group]
-        filled[name] += strata
+        filled[name] += counts
     _refuse_empty_classes(splits)
     return splits
 
 
-def _stratum(row: Row) -> tuple[str, str]:
-    return row.label, row.origin
+def _counts(rows: Iterable[Row]) -> Counter[tuple[str, str]]:
+    """Images by (class, origin), and by class alone under the origin "any"."""
+    return Counter(stratum for row in rows for stratum in ((row.label, row.origin), (row.label, "any")))
 
 
 def _lack(
@@ -52,10 +54,15 @@ def _lack(
     filled: Counter[tuple[str, str]],
     totals: Counter[tuple[str, str]],
     share: float,
-) -> float:
-    """How much of its share a split still lacks in the strata of ``group``: 1 nothing there yet, 0 full."""
-    images = sum(group.values())
-    return sum(count * (1 - filled[s] / (share * totals[s])) for s, count in group.items()) / images
+) -> tuple[float, float]:
+    """How much of its share a split still lacks of what ``group`` holds, by (class, origin) and by class alone.
+
+    1: nothing there yet, 0: full. Sorted before the sum, so that its last bits do not depend on the rows' order.
+    """
+    lacks = {stratum: group[stratum] * (1 - filled[stratum] / (share * totals[stratum])) for stratum in sorted(group)}
+    by_class = sum(lack for (_, origin), lack in lacks.items() if origin == "any")
+    by_origin = sum(lack for (_, origin), lack in lacks.items() if origin != "any")
+    return by_origin, by_class
 
 
 def _refuse_small_classes(groups: dict[str, list[Row]], needed: int) -> None:
