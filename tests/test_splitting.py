@@ -106,7 +106,7 @@ def test_copies_across_classes_that_no_split_can_hold_are_refused_by_name():
     rows = [row(f"{label}/{n}.png") for label in ("clean", "cmp", "ler", "other") for n in range(10)]
     for missing, label in enumerate(("bridge", "crack", "open", "via")):
         rows += [row(f"{label}/{n}.png", group=f"shared-{n}") for n in range(4) if n != missing]
-    with pytest.raises(UserError, match="no lineage group of class (bridge|crack|open|via) is left for the .* split"):
+    with pytest.raises(UserError, match=r"no lineage group of class (bridge|crack|open|via) is left for the .* split"):
         split_rows(rows, SHARES, 3)
 
 
