@@ -8,13 +8,17 @@ import torch
 import yaml
 from PIL import Image
 from scipy.ndimage import gaussian_filter
+from torch import nn
 
 from semdefect import CLASSES
 from semdefect.images import ImageSet
 from semdefect.manifest import IMAGES, SPLITS, Row, write_manifest
+from semdefect.network import SemNetwork
 from semdefect.params import Params, check_params
 
 ROOT = Path(__file__).parents[1]
+
+torch.set_num_threads(1)  # tiny networks gain nothing from more, and lose much where cores are busy
 
 
 def params_content() -> dict[str, Any]:
@@ -79,3 +83,19 @@ def write_split(name: str, per_class: int, seed: int = 0) -> list[Row]:
             rows.append(written)
     write_manifest(SPLITS / f"{name}.csv", rows)
     return rows
+
+
+def tiny_network(model: str = "mobilenetv3_small_050", resolution: int = 32, seed: int = 0) -> SemNetwork:
+    """A network of random weights whose normalization layers have seen images, so that signals do not fade.
+
+    Without that, the activations of MobileNetV3 shrink to denormal numbers, which are slow and tell nothing.
+    """
+    torch.manual_seed(seed)
+    network = SemNetwork(model, resolution).train()
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.momentum = None  # the plain mean over all that was seen
+    with torch.inference_mode():
+        for start in range(3):
+            network(image_set(2, max(resolution, 64), start).pixels.float() / 255)
+    return network.eval()

@@ -1,0 +1,196 @@
+"""Networks: gray images in, logits out; checkpoints that are the same everywhere and say when they are not ours."""
+
+import subprocess
+import sys
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from samples import ROOT, image_set, texture, tiny_network
+from torch import nn
+
+from semdefect.errors import UserError
+from semdefect.network import check_architecture, create_network, load_network, predict, save_network
+
+TEACHER, STUDENT = "convnext_atto", "mobilenetv3_small_050"
+
+
+@pytest.fixture(scope="module")
+def student():
+    return tiny_network(STUDENT)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.stack([torch.from_numpy(texture(seed, 224)) for seed in range(4)])[:, None].float() / 255
+
+
+@pytest.mark.parametrize("model", [TEACHER, STUDENT])
+@pytest.mark.parametrize("side", [32, 48, 224])
+def test_any_input_side_gives_one_finite_logit_a_class(model, side):
+    with torch.inference_mode():
+        logits = create_network(model, 32).eval()(torch.rand(2, 1, side, side))
+    assert logits.shape == (2, 8)
+    assert torch.isfinite(logits).all()
+
+
+def test_flat_images_give_finite_logits(student):
+    with torch.inference_mode():
+        assert torch.isfinite(student(torch.cat([torch.zeros(1, 1, 224, 224), torch.ones(1, 1, 224, 224)]))).all()
+
+
+@pytest.mark.parametrize(("contrast", "brightness"), [(1.0, 0.2), (0.4, 0.0), (0.5, 0.4), (-0.5, 0.8)])
+def test_brightness_and_contrast_do_not_change_the_answer(student, images, contrast, brightness):
+    with torch.inference_mode():
+        plain, changed = student(images), student(images * contrast + brightness)
+        others = student(images.flip(0))
+    distance = float((plain - changed).abs().max())
+    if contrast > 0:
+        assert distance < 0.25 * float((plain - others).abs().max())
+        assert torch.equal(plain.argmax(1), changed.argmax(1))
+    else:  # a negative is another picture
+        assert distance > 0.25 * float((plain - others).abs().max())
+
+
+def test_a_full_size_image_and_its_resized_copy_get_the_same_answer(student, images):
+    small = nn.functional.interpolate(images, size=(32, 32), mode="bilinear", align_corners=False)
+    with torch.inference_mode():
+        assert torch.allclose(student(images), student(small), rtol=1e-3, atol=1e-3)
+
+
+def test_each_image_is_judged_alone(student):
+    pixels = image_set(2).pixels
+    together = predict(student, pixels)
+    alone = torch.cat([predict(student, pixels[i : i + 1]) for i in range(len(pixels))])
+    assert torch.allclose(together, alone, rtol=1e-3, atol=1e-3)
+    assert torch.allclose(together, predict(student, pixels, batch_size=3), rtol=1e-3, atol=1e-3)
+
+
+def test_a_checkpoint_comes_back_with_architecture_resolution_and_weights(student, tmp_path):
+    save_network(student, tmp_path / "new" / "model.safetensors")
+    loaded = load_network(tmp_path / "new" / "model.safetensors")
+    assert (loaded.model, loaded.resolution, loaded.training) == (STUDENT, 32, False)
+    pixels = image_set(1).pixels
+    assert torch.equal(predict(loaded, pixels), predict(student, pixels))
+
+
+def test_saving_gives_the_same_bytes_each_time_and_in_each_process(student, tmp_path):
+    first = tmp_path / "first.safetensors"
+    save_network(student, first)
+    again = tmp_path / "again.safetensors"
+    save_network(load_network(first), again)
+    other = tmp_path / "elsewhere" / "third.safetensors"
+    code = "import sys, pathlib; from semdefect.network import *; a, b = map(pathlib.Path, sys.argv[1:])\n"
+    code += "save_network(load_network(a), b)"
+    subprocess.run([sys.executable, "-c", code, str(first), str(other)], cwd=ROOT, check=True)
+    assert first.read_bytes() == again.read_bytes() == other.read_bytes()
+
+
+def test_equal_seeds_build_equal_networks():
+    built = []
+    for _ in range(2):
+        torch.manual_seed(4)
+        built.append(create_network(STUDENT, 32).state_dict())
+    assert all(torch.equal(built[0][name], built[1][name]) for name in built[0])
+
+
+def foreign(path):
+    save_file({"weight": torch.zeros(3)}, path)
+
+
+def other_metadata(path):
+    save_file({"weight": torch.zeros(3)}, path, metadata={"semdefect": '{"model": "convnext_atto", "resolution": 32}'})
+
+
+def cut_off(path):
+    save_network(tiny_network(STUDENT), path)
+    path.write_bytes(path.read_bytes()[:100_000])
+
+
+def no_tensors(path):
+    path.write_text("weights")
+
+
+@pytest.mark.parametrize("write", [foreign, other_metadata, cut_off, no_tensors])
+def test_what_is_no_checkpoint_of_this_project_is_refused_by_name(write, tmp_path):
+    path = tmp_path / "model.safetensors"
+    write(path)
+    with pytest.raises(UserError, match="is not a checkpoint of this project") as refused:
+        load_network(path)
+    assert str(path) in str(refused.value)
+
+
+def test_a_missing_checkpoint_says_what_to_run(tmp_path):
+    with pytest.raises(UserError, match=r"model\.safetensors is missing: run `dvc repro`"):
+        load_network(tmp_path / "model.safetensors")
+
+
+def test_training_can_start_from_a_checkpoint_at_another_resolution(student, tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_network(student, path)
+    started = create_network(STUDENT, 64, str(path))
+    assert started.resolution == 64
+    assert all(torch.equal(tensor, student.state_dict()[name]) for name, tensor in started.state_dict().items())
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(student, tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_network(student, path)
+    with pytest.raises(UserError, match=f"holds a {STUDENT}, not a {TEACHER}"):
+        create_network(TEACHER, 32, str(path))
+
+
+def test_a_misspelt_start_is_told_as_a_missing_file():
+    with pytest.raises(UserError, match="imagnet is missing"):
+        create_network(TEACHER, 32, "imagnet")
+
+
+@pytest.mark.parametrize(
+    "failure", [ConnectionError("Max retries exceeded\nwith url"), OSError(101, "unreachable"), RuntimeError("no tag")]
+)
+def test_without_the_hub_the_alternatives_are_named_in_one_sentence(monkeypatch, failure):
+    def unreachable(*_, pretrained=False, **__):
+        assert pretrained
+        raise failure
+
+    monkeypatch.setattr(timm, "create_model", unreachable)
+    with pytest.raises(UserError) as refused:
+        create_network(TEACHER, 32, "imagenet")
+    message = str(refused.value)
+    assert "\n" not in message
+    assert message.startswith("train_teacher.init: imagenet needs the weights of convnext_atto")
+    assert "scratch" in message
+    assert ".safetensors" in message
+
+
+def test_hub_weights_are_asked_for_by_name(monkeypatch):
+    """The hub's weights end in the backbone; here a hub stands in that answers with ones."""
+    real = timm.create_model
+
+    def hub(model, pretrained=False, **options):
+        network = real(model, **options)
+        if pretrained:
+            for parameter in network.parameters():
+                nn.init.ones_(parameter)
+        return network
+
+    monkeypatch.setattr(timm, "create_model", hub)
+    assert all((parameter == 1).all() for parameter in create_network(TEACHER, 32, "imagenet").parameters())
+    assert not all((parameter == 1).all() for parameter in create_network(TEACHER, 32, "scratch").parameters())
+
+
+@pytest.mark.parametrize(
+    ("model", "family"),
+    [("convnext_atto", "convnext"), ("convnext_tiny", "convnext"), ("mobilenetv3_small_100", "mobilenetv3")],
+)
+def test_architectures_of_the_family_are_accepted(model, family):
+    check_architecture(model, family, "distill.model")
+
+
+@pytest.mark.parametrize("model", ["resnet18", "mobilenetv3_small", "convnext_atto", ""])
+def test_other_architectures_are_refused_with_some_that_are_allowed(model):
+    with pytest.raises(UserError, match=r"distill\.model is '.*', which is no mobilenetv3") as refused:
+        check_architecture(model, "mobilenetv3", "distill.model")
+    assert "mobilenetv3_small_100" in str(refused.value)
+    assert repr(model) in str(refused.value)
