@@ -108,7 +108,7 @@ def export_student(checkpoint: Path, folder: Path, metrics: Path, bars: ExportOn
     if agreement < bars.int8_agreement:
         raise UserError(
             f"{checkpoint}: INT8 and FP32 name the same class on {agreement:.2%} of {len(labels)} validation "
-            f"images, fewer than export_onnx.int8_agreement {bars.int8_agreement:.0%}; train longer"
+            f"images, fewer than export_onnx.int8_agreement {bars.int8_agreement:g}; train longer"
         )
     temperature = fit_temperature(fp32_logits, labels)
     threshold = guard_threshold(fp32_logits, labels, temperature, bars.target_purity)

@@ -1,0 +1,158 @@
+"""Exported files: the same bytes anywhere, nothing of this machine inside, and none at all below the bars."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from samples import ROOT, params, tiny_network, write_split
+
+from semdefect import CLASSES, export
+from semdefect.edge.classifier import EdgeClassifier
+from semdefect.errors import UserError
+from semdefect.export import export_student
+from semdefect.images import load_images
+from semdefect.manifest import read_manifest
+from semdefect.network import file_sha256, load_network, predict, save_network
+
+#: Random weights stand in for a trained student: their logits are larger, and INT8 need not agree as closely.
+BARS = params(export_onnx={"int8_agreement": 0.5, "torch_tolerance": 0.002}).export_onnx
+CHECKPOINT, EDGE, METRICS = Path("models/student/model.safetensors"), Path("models/edge"), Path("metrics/export.json")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A folder with a validation split, a student and its exported files."""
+    folder = tmp_path_factory.mktemp("project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_split("val", per_class=2)
+        save_network(tiny_network(resolution=64), CHECKPOINT)
+        export_student(CHECKPOINT, EDGE, METRICS, BARS, threads=1)
+    return folder
+
+
+@pytest.fixture
+def inside(project, monkeypatch):
+    """The same folder as the working directory."""
+    monkeypatch.chdir(project)
+    return project
+
+
+def names(folder):
+    return sorted(path.name for path in folder.rglob("*")) if folder.exists() else []
+
+
+def test_two_single_files_and_figures_are_written(inside):
+    assert names(EDGE) == ["student_fp32.onnx", "student_int8.onnx"]
+    figures = json.loads(METRICS.read_text())
+    assert set(figures) == {
+        "int8_fp32_agreement_val", "onnx_torch_difference_below", "temperature", "guard_threshold", "megabytes"
+    }  # fmt: skip
+    assert figures["onnx_torch_difference_below"] <= BARS.torch_tolerance * 10
+    for precision, megabytes in figures["megabytes"].items():
+        assert megabytes == pytest.approx((EDGE / f"student_{precision}.onnx").stat().st_size / 1e6, abs=0.006)
+
+
+@pytest.mark.parametrize(("precision", "stated"), [("fp32", "fp32"), ("int8", "int8-weights")])
+def test_the_device_reads_all_it_needs_from_the_file(inside, precision, stated):
+    about = EdgeClassifier(EDGE / f"student_{precision}.onnx").metadata
+    figures = json.loads(METRICS.read_text())
+    assert about.classes == CLASSES
+    assert about.precision == stated
+    assert about.checkpoint_sha256 == file_sha256(CHECKPOINT)
+    assert about.target_purity == BARS.target_purity
+    assert about.temperature == pytest.approx(figures["temperature"], abs=1e-6)
+    assert about.threshold == pytest.approx(figures["guard_threshold"], abs=1e-6)
+
+
+def test_the_fp32_file_answers_as_torch_does(inside):
+    images = load_images(read_manifest(Path("data/splits/val.csv")), 224)
+    batch = (images.pixels.float() / 255).numpy()
+    classifier = EdgeClassifier(EDGE / "student_fp32.onnx")
+    answers = classifier.logits(batch)
+    assert np.abs(answers - predict(load_network(CHECKPOINT), images.pixels).numpy()).max() < BARS.torch_tolerance
+    one_by_one = np.concatenate([classifier.logits(image[None]) for image in batch])
+    assert np.allclose(one_by_one, answers, rtol=1e-3, atol=1e-3)
+
+
+def test_bytes_depend_neither_on_process_nor_on_place(inside, tmp_path):
+    """Another process in another folder, under another hash seed, with absolute paths."""
+    code = "from pathlib import Path; from semdefect.export import export_student; import test_export as t, sys\n"
+    code += "export_student(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), t.BARS, threads=1)"
+    (tmp_path / "data").symlink_to(inside / "data")
+    subprocess.run(
+        [sys.executable, "-c", code, inside / CHECKPOINT, tmp_path / "out", tmp_path / "export.json"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "PYTHONHASHSEED": "7"},
+        check=True,
+    )
+    for name in ("student_fp32.onnx", "student_int8.onnx"):
+        assert (tmp_path / "out" / name).read_bytes() == (EDGE / name).read_bytes()
+    assert (tmp_path / "export.json").read_bytes() == METRICS.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["student_fp32.onnx", "student_int8.onnx"])
+def test_nothing_of_this_machine_is_in_the_file(inside, name):
+    content = (EDGE / name).read_bytes()
+    own = {str(ROOT), str(Path.home()), str(inside), sys.prefix, str(Path(torch.__file__).parent), "site-packages"}
+    assert not [place for place in own if len(place) > 3 and place.encode() in content]
+    assert not re.findall(rb"/[a-z_.-]+/[a-z_./-]+\.py", content)
+    assert torch.__version__.encode() not in content
+
+
+def test_a_file_has_no_other_files_to_lose(inside):
+    for name in ("student_fp32.onnx", "student_int8.onnx"):
+        graph = onnx.load(EDGE / name, load_external_data=False).graph
+        assert not any(initializer.external_data for initializer in graph.initializer)
+
+
+@pytest.fixture
+def exported_before(inside, monkeypatch):
+    """Take the network from the file that is already there: tracing it again takes seconds."""
+    model = onnx.load(EDGE / "student_fp32.onnx")
+    monkeypatch.setattr(export, "to_onnx", lambda network: model)
+
+
+def refusal(bars, folder) -> str:
+    with pytest.raises(UserError) as refused:
+        export_student(CHECKPOINT, folder / "edge", folder / "export.json", bars, threads=1)
+    assert names(folder) == []
+    return str(refused.value)
+
+
+def test_onnx_that_differs_from_torch_is_refused_with_the_figures(exported_before, tmp_path):
+    tight = params(export_onnx={"torch_tolerance": 1e-30, "int8_agreement": 0.0}).export_onnx
+    message = refusal(tight, tmp_path)
+    assert re.search(r"ONNX and torch logits differ by up to \d[\d.e-]*, more than", message)
+    assert "export_onnx.torch_tolerance 1e-30" in message
+
+
+def test_int8_that_collapses_is_refused_with_the_figures(exported_before, tmp_path, monkeypatch):
+    quantize = export.quantize_weights
+
+    def collapsed(model):
+        """What per-tensor post-training quantization does to MobileNetV3: one class for everything."""
+        spoilt = quantize(model)
+        for initializer in spoilt.graph.initializer:
+            if initializer.name.endswith("_scale"):
+                zeros = np.zeros_like(numpy_helper.to_array(initializer))
+                initializer.CopyFrom(numpy_helper.from_array(zeros, initializer.name))
+        return spoilt
+
+    monkeypatch.setattr(export, "quantize_weights", collapsed)
+    message = refusal(params(export_onnx={"int8_agreement": 0.995, "torch_tolerance": 0.002}).export_onnx, tmp_path)
+    assert re.search(r"INT8 and FP32 name the same class on \d+\.\d\d% of 16 validation images", message)
+    assert "export_onnx.int8_agreement 0.995" in message
+
+
+def test_a_missing_student_says_what_to_run(inside, tmp_path):
+    with pytest.raises(UserError, match=r"nowhere\.safetensors is missing: run `dvc repro`"):
+        export_student(Path("nowhere.safetensors"), tmp_path, tmp_path / "export.json", BARS, threads=1)
