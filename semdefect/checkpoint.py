@@ -85,4 +85,5 @@ class Checkpoint:
 
     def discard(self) -> None:
         """Remove the state; called when the stage has written its results."""
+        self.path.unlink(missing_ok=True)  # first, so that a run killed here starts over instead of missing its rest
         shutil.rmtree(self.folder, ignore_errors=True)
