@@ -13,9 +13,9 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class Block(BaseModel):
-    """One block of ``params.yaml``: no unknown keys, no silent conversion of types."""
+    """One block of ``params.yaml``: no unknown keys, no silent conversion of types, only finite numbers."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Base(Block):
