@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,8 +20,10 @@ from torch.utils.data import DataLoader, Sampler, TensorDataset
 from tqdm import tqdm
 
 from semdefect import CLASSES
+from semdefect.atomic import replacing
 from semdefect.checkpoint import Checkpoint, Progress
 from semdefect.edge.scoring import confusion_matrix, macro_f1
+from semdefect.errors import UserError
 from semdefect.images import ImageSet
 from semdefect.network import SemNetwork, predict, save_network
 from semdefect.params import Training
@@ -128,8 +131,8 @@ class Trainer:
                 self._report(progress.epoch, figures)
             self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            model_path.parent.mkdir(parents=True, exist_ok=True)
-            best.replace(model_path)
+            with replacing(model_path) as temporary:  # a copy: killed before the end, the run can finish again
+                shutil.copyfile(best, temporary)
             write_curves(progress, metrics_folder)
             self.checkpoint.discard()
         self.accelerator.wait_for_everyone()
@@ -169,8 +172,7 @@ class Trainer:
             views = share * views + (1 - share) * views.flip(0)
         targets = mixup_target(labels, len(CLASSES), share, self.recipe.label_smoothing)
         loss, logits = self.loss(self.trained, views, targets)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"{self.stage}: the loss is {loss.item()}; lower {self.stage}.learning_rate")
+        self._check_finite(loss)
         self.fast_optimizer.zero_grad()
         self.accelerator.backward(loss)
         self.fast_optimizer.step()
@@ -179,11 +181,18 @@ class Trainer:
     def _validate(self, data: ImageSet) -> dict[str, float]:
         logits = predict(self.average.module, data.pixels)
         predicted = logits.argmax(1)
+        loss = functional.cross_entropy(logits, data.labels)
+        self._check_finite(loss)  # the last step of an epoch can be the one that breaks the weights
         return {
-            "val/loss": float(functional.cross_entropy(logits, data.labels)),
+            "val/loss": float(loss),
             "val/accuracy": float((predicted == data.labels).float().mean()),
             "val/macro_f1": macro_f1(confusion_matrix(data.labels, predicted, len(CLASSES))) or 0.0,
         }
+
+    def _check_finite(self, loss: Tensor) -> None:
+        if not torch.isfinite(loss):
+            rate = self.recipe.learning_rate
+            raise UserError(f"{self.stage}.learning_rate is {rate:g} and the loss became {loss.item()}: lower it")
 
     def _report(self, epoch: int, figures: dict[str, float]) -> None:
         tqdm.write(
