@@ -17,10 +17,10 @@ REPORT = Path("metrics/report.html")
 EDGE = Path("models/edge")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, key: str) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))[key]
+    except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{path} is missing or broken: run `dvc repro` in the repository's root") from None
     return content
 
@@ -31,8 +31,8 @@ def summary_table() -> Table:
     Raises:
         UserError: the metrics of a run are not there.
     """
-    accuracy = _read(Path("metrics/evaluate/summary.json"))["accuracy"]
-    megabytes = _read(Path("metrics/export_onnx/export.json"))["megabytes"]
+    accuracy = _read(Path("metrics/evaluate/summary.json"), "accuracy")
+    megabytes = _read(Path("metrics/export_onnx/export.json"), "megabytes")
     table = Table(title="Accuracy on the test split")
     table.add_column("model")
     for name in accuracy:
