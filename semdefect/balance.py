@@ -81,7 +81,9 @@ def plan(bases: Iterable[BaseImage], settings: Synthesize, seed: int) -> list[Jo
     is taken.
     """
     jobs: list[Job] = []
-    by_class = {label: [base for base in bases if base.label == label] for label in CLASSES}
+    by_class: dict[str, list[BaseImage]] = {label: [] for label in CLASSES}
+    for base in bases:
+        by_class[base.label].append(base)
     for number, (label, real) in enumerate(by_class.items()):
         wanted = settings.images_per_class
         if len(real) > wanted:
