@@ -1,0 +1,136 @@
+"""dvc.yaml against the code: DVC does not follow imports, so a module that a stage forgets would change unseen."""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+from samples import ROOT, params_content
+
+DAG = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+#: What every stage uses and what decides no result: reading parameters, telling errors, writing files.
+INFRASTRUCTURE = {f"semdefect/{name}.py" for name in ("__init__", "atomic", "errors", "params", "stage")}
+
+
+def module_file(dotted: str) -> Path | None:
+    """The file of one of our modules, relative to the repository; None for others."""
+    path = Path(*dotted.split("."))
+    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+        if dotted.split(".")[0] in ("semdefect", "stages") and (ROOT / candidate).is_file():
+            return candidate
+    return None
+
+
+@cache
+def imported(file: Path) -> frozenset[Path]:
+    """Our modules that a file imports itself, at any place in it."""
+    found = set()
+    package = file.parent.parts
+    for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {module_file(alias.name) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = list(package[: len(package) - node.level + 1]) if node.level else []
+            base = ".".join(above + ([node.module] if node.module else []))
+            for alias in node.names:
+                found.add(module_file(f"{base}.{alias.name}") or module_file(base))
+    return frozenset(found - {None})
+
+
+def reached(stage: str) -> set[str]:
+    """Every module of ours that a stage's script uses, by whatever way."""
+    waiting, seen = [Path("stages") / f"{stage}.py"], set()
+    while waiting:
+        file = waiting.pop()
+        if file not in seen:
+            seen.add(file)
+            waiting += imported(file)
+    return {file.as_posix() for file in seen}
+
+
+def covers(dependency: str, file: str) -> bool:
+    return file == dependency or file.startswith(f"{dependency}/")
+
+
+def test_the_walk_finds_direct_indirect_and_relative_imports():
+    found = reached("train_teacher")
+    assert {"stages/train_teacher.py", "semdefect/training.py", "semdefect/checkpoint.py"} <= found
+    assert "semdefect/synthesis/render.py" in found
+    assert "semdefect/quantization.py" not in found
+
+
+@pytest.mark.parametrize("stage", DAG)
+def test_every_module_that_a_stage_uses_is_a_dependency(stage):
+    forgotten = {
+        file
+        for file in reached(stage) - INFRASTRUCTURE
+        if not any(covers(dependency, file) for dependency in DAG[stage]["deps"])
+    }
+    assert not forgotten, f"add to the deps of {stage} in dvc.yaml: {', '.join(sorted(forgotten))}"
+
+
+@pytest.mark.parametrize("stage", DAG)
+def test_every_module_that_is_a_dependency_is_used_and_there(stage):
+    """One too many reruns a training for nothing."""
+    files = reached(stage)
+    sources = [name for name in DAG[stage]["deps"] if name.startswith(("semdefect", "stages"))]
+    assert all((ROOT / name).exists() for name in sources)
+    idle = {name for name in sources if not any(covers(name, file) for file in files)}
+    assert not idle, f"remove from the deps of {stage} in dvc.yaml: {', '.join(sorted(idle))}"
+
+
+@pytest.mark.parametrize("stage", DAG)
+def test_a_stage_is_run_by_the_script_of_its_name(stage):
+    assert DAG[stage]["cmd"] == f"python -m stages.{stage}"
+    assert f"stages/{stage}.py" in DAG[stage]["deps"]
+
+
+def test_stages_scripts_and_blocks_of_parameters_bear_the_same_names():
+    assert set(DAG) == set(params_content()) - {"base"}
+    assert set(DAG) == {path.stem for path in (ROOT / "stages").glob("*.py")} - {"__init__"}
+
+
+def flat(content, prefix=""):
+    for key, value in content.items():
+        yield from flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
+
+
+def test_every_parameter_reruns_a_stage_except_the_number_of_workers():
+    used = {key for stage in DAG.values() for key in stage["params"]}
+    idle = {
+        name for name in flat(params_content()) if not any(name == key or name.startswith(f"{key}.") for key in used)
+    }
+    assert idle == {"synthesize.workers"}  # it never changes the result
+
+
+def test_stages_list_parameters_that_exist():
+    names = set(flat(params_content()))
+    for stage in DAG.values():
+        for key in stage["params"]:
+            assert any(name == key or name.startswith(f"{key}.") for name in names), key
+
+
+def test_a_stage_reruns_for_no_other_stages_parameters():
+    for name, stage in DAG.items():
+        assert {key.split(".")[0] for key in stage["params"]} <= {"base", name}
+
+
+def outputs(stage: dict, kind: str) -> dict[str, dict]:
+    entries = [entry if isinstance(entry, dict) else {entry: {}} for entry in stage.get(kind, [])]
+    return {path: options or {} for entry in entries for path, options in entry.items()}
+
+
+def test_outputs_are_cached_and_figures_are_tracked_by_git():
+    """One uncached plain output would switch off the run-cache of its stage."""
+    for name, stage in DAG.items():
+        assert all(options.get("cache", True) for options in outputs(stage, "outs").values()), name
+        for kind in ("metrics", "plots"):
+            assert all(options.get("cache") is False for options in outputs(stage, kind).values()), name
+
+
+def test_every_stage_feeds_a_later_one_or_the_reader():
+    written = {p: name for name, stage in DAG.items() for kind in ("outs", "metrics") for p in outputs(stage, kind)}
+    read = {dependency for stage in DAG.values() for dependency in stage["deps"]}
+    for path, name in written.items():
+        assert path.startswith("metrics/") or any(covers(path, dep) or covers(dep, path) for dep in read), name
