@@ -35,6 +35,7 @@ def create_accelerator(base: Base, bf16_pays: bool) -> Accelerator:
         dataloader_config=DataLoaderConfiguration(split_batches=True),  # batch_size is the whole batch
     )
     torch.set_num_threads(max(1, base.threads // PartialState().num_processes))
+    torch.set_flush_denormal(True)  # processors take many times longer over numbers below 1e-38
     torch.use_deterministic_algorithms(True, warn_only=True)
     set_seed(base.seed)
     return accelerator

@@ -13,13 +13,25 @@ from semdefect.edge.image import open_gray, to_pixels
 from semdefect.manifest import IMAGES, Row
 from semdefect.network import resize
 
+#: Side of a mask: fine enough to tell one cell of the network from the next.
+MASK_SIZE = 32
+
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images in memory: ``pixels [N, 1, R, R]`` uint8 and ``labels [N]`` int64."""
+    """Images in memory.
+
+    Attributes:
+        pixels: ``[N, 1, R, R]`` uint8.
+        labels: class numbers ``[N]`` int64.
+        masks: ``[N, 1, 32, 32]`` bool, where the defect lies.
+        known: ``[N]`` bool, whether the mask says so; where not, it is empty.
+    """
 
     pixels: Tensor
     labels: Tensor
+    masks: Tensor
+    known: Tensor
 
     def __len__(self) -> int:
         """Number of images."""
@@ -27,8 +39,9 @@ class ImageSet:
 
     def sha256(self) -> str:
         """Hex hash of all pixels and labels."""
-        digest = hashlib.sha256(self.pixels.numpy().tobytes())
-        digest.update(self.labels.numpy().tobytes())
+        digest = hashlib.sha256()
+        for tensor in (self.pixels, self.labels, self.masks, self.known):
+            digest.update(tensor.numpy().tobytes())
         return digest.hexdigest()
 
 
@@ -36,7 +49,9 @@ def load_images(rows: Sequence[Row], resolution: int) -> ImageSet:
     """The images of ``rows``, preprocessed as on the device, then resized to ``resolution`` as in the network."""
     pixels = np.stack([to_pixels(open_gray(IMAGES / row.path)) for row in rows])
     labels = torch.tensor([CLASSES.index(row.label) for row in rows])
-    return ImageSet(_at(torch.from_numpy(pixels)[:, None], resolution), labels)
+    masks = torch.zeros(len(rows), 1, MASK_SIZE, MASK_SIZE, dtype=torch.bool)
+    known = torch.zeros(len(rows), dtype=torch.bool)
+    return ImageSet(_at(torch.from_numpy(pixels)[:, None], resolution), labels, masks, known)
 
 
 def _at(pixels: torch.Tensor, resolution: int) -> torch.Tensor:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -22,24 +23,38 @@ FLAT = 0.01
 class SemNetwork(nn.Module):
     """Gray images in, class logits out: ``[N, 1, H, W]`` float32 in [0, 1] → ``[N, 8]``.
 
-    The first two steps are part of the network, so that the exported file needs no preprocessing beyond
-    scaling to [0, 1]: bilinear resizing to ``resolution``, then each image to zero mean and unit variance. The
-    standardisation removes brightness and contrast, which carry no defect, and bounds the activations that
-    INT8 has to represent.
+    Resizing and standardisation are part of the network, so that the exported file needs no preprocessing beyond
+    scaling to [0, 1]. The standardisation removes brightness and contrast, which carry no defect, and bounds the
+    activations that INT8 has to represent.
+
+    A defect often fills one cell of a feature map, which average pooling dilutes. So the backbone pools by mean and
+    maximum, and a 1 × 1 convolution at stride 16 names a class for each cell; its strongest cells add to the logits.
+    Training can show that layer where the defect lies (see `semdefect.losses.cell_loss`).
     """
 
     def __init__(self, model: str, resolution: int, pretrained: bool = False) -> None:
-        """Build timm's ``model`` with one input channel and one output a class, from random weights or hub weights."""
+        """Build timm's ``model`` with one input channel and one output a class, from random or from hub weights."""
         super().__init__()
         self.model, self.resolution = model, resolution
-        self.backbone = timm.create_model(model, in_chans=1, num_classes=len(CLASSES), pretrained=pretrained)
+        backbone: Any = timm.create_model(
+            model, in_chans=1, num_classes=len(CLASSES), global_pool="avgmax", pretrained=pretrained
+        )
+        self.backbone = backbone
+        features = getattr(backbone.feature_info, "info", backbone.feature_info)
+        self._level = max(index for index, feature in enumerate(features) if feature["reduction"] == 16)
+        self.cells = nn.Conv2d(features[self._level]["num_chs"], len(CLASSES), 1)
+        self.evidence = nn.Linear(len(CLASSES), len(CLASSES))
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits ``[N, 8]`` of ``images [N, 1, H, W]`` in [0, 1]."""
+    def forward(self, images: Tensor, with_cells: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """Logits ``[N, 8]`` of ``images [N, 1, H, W]``; ``with_cells`` adds cell logits ``[N, 8, R/16, R/16]``."""
         if images.shape[-1] != self.resolution:
             images = resize(images, self.resolution)
-        logits: Tensor = self.backbone(functional.instance_norm(images, eps=FLAT**2))
-        return logits
+        standard = functional.instance_norm(images, eps=FLAT**2)
+        features, (middle,) = self.backbone.forward_intermediates(standard, indices=[self._level])
+        cells: Tensor = self.cells(middle)
+        strongest = cells.amax(dim=(2, 3))
+        logits: Tensor = self.backbone.forward_head(features) + self.evidence(strongest)
+        return (logits, cells) if with_cells else logits
 
 
 def resize(images: Tensor, resolution: int) -> Tensor:

@@ -57,13 +57,14 @@ class Training(Block):
 
     model: str
     fresh_per_class: Annotated[int, Field(ge=0)]
+    start_resolution: Annotated[int, Field(ge=32, le=224)]
     resolution: Annotated[int, Field(ge=32, le=224)]
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=2)]
     learning_rate: Positive
     weight_decay: Annotated[float, Field(ge=0)]
     label_smoothing: Share
-    mixup: Annotated[float, Field(ge=0)]
+    cell_weight: Annotated[float, Field(ge=0)]
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
 
 

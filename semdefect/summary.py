@@ -34,18 +34,19 @@ def summary_table() -> Table:
     accuracy = _read(Path("metrics/evaluate/summary.json"), "accuracy")
     megabytes = _read(Path("metrics/export_onnx/export.json"), "megabytes")
     table = Table(title="Accuracy on the test split")
-    table.add_column("model")
-    for name in accuracy:
+    table.add_column("model", no_wrap=True)
+    test_sets = [name for name in ("clean", "noisy", "mixed", "real") if name in accuracy]
+    for name in test_sets:
         table.add_column(name, justify="right")
     table.add_column("size", justify="right")
-    table.add_column("file")
+    table.add_column("file", overflow="fold")
     files = {
         "teacher": ("–", Path("models/teacher/model.safetensors")),
         "student_fp32": (f"{megabytes['fp32']} MB", EDGE / "student_fp32.onnx"),
         "student_int8": (f"{megabytes['int8']} MB", EDGE / "student_int8.onnx"),
     }
     for model, (size, path) in files.items():
-        shares = [f"{by_model[model]:.1%}" for by_model in accuracy.values()]
+        shares = [f"{accuracy[name][model]:.1%}" for name in test_sets]
         table.add_row(model.replace("_", " ").replace("fp32", "FP32").replace("int8", "INT8"), *shares, size, str(path))
     return table
 

@@ -25,6 +25,7 @@ from semdefect.checkpoint import Checkpoint, Progress
 from semdefect.edge.scoring import confusion_matrix, macro_f1
 from semdefect.errors import UserError
 from semdefect.images import ImageSet
+from semdefect.losses import Batch
 from semdefect.network import SemNetwork, predict, save_network
 from semdefect.params import Training
 from semdefect.views import random_views
@@ -33,10 +34,10 @@ WARMUP_SHARE = 0.05
 
 
 class Loss(Protocol):
-    """A training task: network, views ``[N, 1, H, W]`` and soft targets ``[N, C]`` → loss and logits."""
+    """A training task."""
 
-    def __call__(self, network: nn.Module, views: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss (a scalar) and logits ``[N, C]``."""
+    def __call__(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Loss (a scalar) and logits ``[N, C]`` of a batch."""
 
 
 class EpochOrder(Sampler[int]):
@@ -54,6 +55,17 @@ class EpochOrder(Sampler[int]):
         """Indices in the order of the current epoch."""
         generator = torch.Generator().manual_seed(self.seed * 1009 + self.epoch)
         return iter(torch.randperm(self.count, generator=generator).tolist())
+
+
+def resolution_at(epoch: int, recipe: Training) -> int:
+    """Working side in px of an epoch: grows in steps of 16 px from ``start_resolution`` and ends at ``resolution``.
+
+    Source: Tan, Le, "EfficientNetV2: Smaller Models and Faster Training", 2021 (progressive learning). The last
+    third of the epochs runs at full resolution.
+    """
+    share = min(1.0, epoch / max(1, round(recipe.epochs * 2 / 3)))
+    side = recipe.start_resolution + share * (recipe.resolution - recipe.start_resolution)
+    return recipe.resolution if share == 1 else round(side / 16) * 16
 
 
 def fingerprint(**ingredients: Any) -> str:
@@ -79,16 +91,16 @@ class Trainer:
     ) -> None:
         """Prepare network, optimizer, schedule and order for ``recipe`` on ``data``."""
         self.stage, self.network, self.loss, self.recipe = stage, network, loss, recipe
-        self.accelerator, self.seed = accelerator, seed
+        self.accelerator, self.seed, self.randomness = accelerator, seed, torch.Generator()
         self.order = EpochOrder(len(data), seed)
         self.batches = DataLoader(
-            TensorDataset(data.pixels, data.labels),
+            TensorDataset(data.pixels, data.labels, data.masks, data.known),
             batch_size=min(recipe.batch_size, len(data)),
             sampler=self.order,
             drop_last=True,
         )
         self.optimizer = create_optimizer_v2(
-            network, opt="adamw", lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+            network, opt="adamw", lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
         )
         self.steps = len(self.batches)
         total = self.steps * recipe.epochs
@@ -99,7 +111,7 @@ class Trainer:
             warmup_prefix=True,
             t_in_epochs=False,
         )
-        network.to(accelerator.device)
+        network.to(accelerator.device).to(memory_format=torch.channels_last)
         self.average = ModelEmaV3(network, decay=recipe.ema_decay, use_warmup=True)
         self.checkpoint = Checkpoint(stage, {"network": network, "average": self.average.module}, self.optimizer)
         self.trained, self.fast_optimizer, self.loader = accelerator.prepare(network, self.optimizer, self.batches)
@@ -141,8 +153,9 @@ class Trainer:
     def _epoch(self, epoch: int) -> dict[str, float]:
         """One pass over the data; mean training loss and accuracy."""
         self.order.epoch = epoch
+        self.network.resolution = resolution_at(epoch, self.recipe)
         torch.manual_seed(self.seed * 1013 + epoch)  # stochastic depth and dropout
-        views = torch.Generator().manual_seed((self.seed * 1019 + epoch) * 64 + self.accelerator.process_index)
+        self.randomness.manual_seed((self.seed * 1019 + epoch) * 64 + self.accelerator.process_index)
         self.trained.train()
         total_loss, correct, seen = 0.0, 0, 0
         bar = tqdm(
@@ -151,9 +164,9 @@ class Trainer:
             disable=not self.accelerator.is_main_process or None,
             leave=False,
         )
-        for step, (pixels, labels) in enumerate(bar):
+        for step, (pixels, labels, masks, known) in enumerate(bar):
             self.schedule.step_update(epoch * self.steps + step)
-            loss, logits = self._step(pixels, labels, views)
+            loss, logits = self._step(pixels, labels, masks, known)
             self.average.update(self.network, step=epoch * self.steps + step)
             total_loss += float(loss.detach()) * len(labels)
             correct += int((logits.argmax(1) == labels).sum())
@@ -164,14 +177,10 @@ class Trainer:
         total_loss, correct, seen = self.accelerator.reduce(sums).tolist()
         return {"train/loss": total_loss / seen, "train/accuracy": correct / seen}
 
-    def _step(self, pixels: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        views, share = random_views(pixels, generator), 1.0
-        if self.recipe.mixup:
-            gammas = torch._standard_gamma(torch.full((2,), self.recipe.mixup), generator=generator)
-            share = float(gammas[0] / gammas.sum())
-            views = share * views + (1 - share) * views.flip(0)
-        targets = mixup_target(labels, len(CLASSES), share, self.recipe.label_smoothing)
-        loss, logits = self.loss(self.trained, views, targets)
+    def _step(self, pixels: Tensor, labels: Tensor, masks: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        views, masks = random_views(pixels, masks, self.randomness)
+        targets = mixup_target(labels, len(CLASSES), smoothing=self.recipe.label_smoothing)
+        loss, logits = self.loss(self.trained, Batch(views, labels, targets, masks, known))
         self._check_finite(loss)
         self.fast_optimizer.zero_grad()
         self.accelerator.backward(loss)

@@ -3,10 +3,11 @@
 import numpy as np
 import torch
 from joblib import Parallel, delayed
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from semdefect import CLASSES
-from semdefect.images import ImageSet, load_images
+from semdefect.images import MASK_SIZE, ImageSet, load_images
 from semdefect.manifest import SPLITS, read_manifest
 from semdefect.params import Training
 from semdefect.seeds import image_seed
@@ -22,7 +23,12 @@ def training_images(recipe: Training, stream: int, seed: int) -> ImageSet:
     if not recipe.fresh_per_class:
         return split
     fresh = fresh_images(recipe.fresh_per_class, recipe.resolution, stream, seed)
-    return ImageSet(torch.cat([split.pixels, fresh.pixels]), torch.cat([split.labels, fresh.labels]))
+    return ImageSet(
+        torch.cat([split.pixels, fresh.pixels]),
+        torch.cat([split.labels, fresh.labels]),
+        torch.cat([split.masks, fresh.masks]),
+        torch.cat([split.known, fresh.known]),
+    )
 
 
 def validation_images(recipe: Training) -> ImageSet:
@@ -40,11 +46,21 @@ def fresh_images(per_class: int, resolution: int, stream: int, seed: int) -> Ima
         for number, label in enumerate(CLASSES)
         for start in range(0, per_class, _CHUNK)
     ]
-    parts = Parallel(n_jobs=-1, return_as="generator")(delayed(_render)(*job, resolution) for job in jobs)
-    pixels = list(tqdm(parts, total=len(jobs), desc="render fresh images", disable=None, leave=False))
+    work = Parallel(n_jobs=-1, return_as="generator")(delayed(_render)(*job, resolution) for job in jobs)
+    parts = list(tqdm(work, total=len(jobs), desc="render fresh images", disable=None, leave=False))
+    pixels, masks = (torch.from_numpy(np.concatenate(arrays))[:, None] for arrays in zip(*parts, strict=True))
     labels = torch.arange(len(CLASSES)).repeat_interleave(per_class)
-    return ImageSet(torch.from_numpy(np.concatenate(pixels))[:, None], labels)
+    return ImageSet(pixels, labels, masks, torch.ones(len(labels), dtype=torch.bool))
 
 
-def _render(label: str, seeds: list[int], resolution: int) -> np.ndarray:
-    return np.stack([render(label, seed, resolution).image for seed in seeds])
+def _render(label: str, seeds: list[int], resolution: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Images ``[n, R, R]`` and masks ``[n, 32, 32]``, in which a cell is set where the defect touches it."""
+    drawn = [render(label, seed, resolution) for seed in seeds]
+    return np.stack([one.image for one in drawn]), np.stack([_coarse(one.mask) for one in drawn])
+
+
+def _coarse(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    coarse = np.zeros((MASK_SIZE, MASK_SIZE), bool)
+    rows, columns = np.nonzero(mask)
+    coarse[rows * MASK_SIZE // len(mask), columns * MASK_SIZE // len(mask)] = True
+    return coarse

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def random_views(pixels: Tensor, generator: torch.Generator) -> Tensor:
+def random_views(pixels: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """A fresh view of each image, drawn on the CPU so that every device sees the same views.
 
     Flips, rotation by up to 8°, zoom by 0.9-1.15, shifts by up to 4 % (so that a defect stays in the frame),
@@ -16,16 +16,20 @@ def random_views(pixels: Tensor, generator: torch.Generator) -> Tensor:
 
     Args:
         pixels: ``[N, 1, H, W]`` uint8.
+        masks: ``[N, 1, h, w]`` bool, warped along.
         generator: a CPU generator; equal states give equal views.
 
     Returns:
-        ``[N, 1, H, W]`` float32 in [0, 1], on the device of ``pixels``.
+        ``[N, 1, H, W]`` and ``[N, 1, h, w]``, float32 in [0, 1], on the device of ``pixels``.
     """
     images = pixels.float() / 255
     warp = _warps(len(images), generator).to(images.device)
+    return _tones(_warped(images, warp), generator).clamp_(0, 1), _warped(masks.float(), warp)
+
+
+def _warped(images: Tensor, warp: Tensor) -> Tensor:
     grid = functional.affine_grid(warp, list(images.shape), align_corners=False)
-    images = functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
-    return _tones(images, generator).clamp_(0, 1)
+    return functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 
 def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:

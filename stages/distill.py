@@ -31,7 +31,7 @@ def main(params: Params) -> None:
     check_architecture(recipe.model, "mobilenetv3", "distill.model")
     accelerator = create_accelerator(base, bf16_pays=False)
     teacher = load_network(TEACHER_MODEL).to(accelerator.device)
-    loss = DistillationLoss(teacher, recipe.alpha, recipe.temperature)
+    loss = DistillationLoss(teacher, recipe.alpha, recipe.temperature, recipe.cell_weight)
     network = create_network(recipe.model, recipe.resolution)
     data = training_images(recipe, STUDENT, base.seed)
     trainer = Trainer("distill", network, loss, recipe, data, accelerator, base.seed)

@@ -30,7 +30,7 @@ def main(params: Params) -> None:
     accelerator = create_accelerator(base, bf16_pays=True)
     network = create_network(recipe.model, recipe.resolution, recipe.init)
     data = training_images(recipe, TEACHER, base.seed)
-    trainer = Trainer("train_teacher", network, LabelLoss(), recipe, data, accelerator, base.seed)
+    trainer = Trainer("train_teacher", network, LabelLoss(recipe.cell_weight), recipe, data, accelerator, base.seed)
     identity = fingerprint(base=base.model_dump(), recipe=recipe.model_dump(), data=data.sha256())
     trainer.run(validation_images(recipe), MODEL, METRICS, identity)
 

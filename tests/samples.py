@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 from torch import nn
 
 from semdefect import CLASSES
-from semdefect.images import ImageSet
+from semdefect.images import MASK_SIZE, ImageSet
 from semdefect.manifest import IMAGES, SPLITS, Row, write_manifest
 from semdefect.network import SemNetwork
 from semdefect.params import Params, check_params
@@ -65,10 +65,13 @@ def stripes(label: int, seed: int, size: int) -> np.ndarray:
 
 
 def image_set(per_class: int, size: int = 32, seed: int = 0) -> ImageSet:
-    """``per_class`` striped images of each class."""
+    """``per_class`` striped images of each class; every second round knows that its defects lie in the left half."""
     pixels = [stripes(label, seed + i, size) for i in range(per_class) for label in range(len(CLASSES))]
     labels = torch.arange(len(CLASSES)).repeat(per_class)
-    return ImageSet(torch.from_numpy(np.stack(pixels))[:, None], labels)
+    known = (torch.arange(per_class) % 2 == 0).repeat_interleave(len(CLASSES))
+    masks = torch.zeros(len(labels), 1, MASK_SIZE, MASK_SIZE, dtype=torch.bool)
+    masks[known & (labels != CLASSES.index("clean")), :, :, : MASK_SIZE // 2] = True
+    return ImageSet(torch.from_numpy(np.stack(pixels))[:, None], labels, masks, known)
 
 
 def write_split(name: str, per_class: int, seed: int = 0) -> list[Row]:

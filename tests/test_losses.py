@@ -6,25 +6,39 @@ import torch
 from scipy.special import log_softmax, softmax
 from torch import nn
 
-from semdefect.losses import DistillationLoss, LabelLoss
+from semdefect import CLASSES
+from semdefect.losses import Batch, DistillationLoss, LabelLoss, cell_loss
 
 RNG = np.random.default_rng(3)
 STUDENT, TEACHER = RNG.normal(0, 2, (5, 8)), RNG.normal(0, 2, (5, 8))
 TARGETS = np.eye(8)[[0, 3, 3, 7, 5]] * 0.9 + 0.1 / 8
-VIEWS = torch.zeros(5, 1, 4, 4)
+LABELS = [0, 3, 3, 7, 5]
+CELLS = RNG.normal(0, 2, (5, 8, 4, 4))
+
+
+def batch(views=None, masks=None, known=(False,) * 5) -> Batch:
+    """Five images; by default nobody knows where their defects lie."""
+    return Batch(
+        views=torch.zeros(5, 1, 4, 4) if views is None else views,
+        labels=torch.tensor(LABELS),
+        targets=torch.tensor(TARGETS, dtype=torch.float32),
+        masks=torch.zeros(5, 1, 32, 32) if masks is None else masks,
+        known=torch.tensor(known),
+    )
 
 
 class Fixed(nn.Module):
-    """A network that always answers with the same logits, and remembers what it saw."""
+    """A network that always answers with the same logits and cells, and remembers what it saw."""
 
     def __init__(self, logits):
         super().__init__()
         self.logits = nn.Parameter(torch.tensor(logits, dtype=torch.float32))
         self.seen = []
 
-    def forward(self, views):
+    def forward(self, views, with_cells=False):
         self.seen.append(views)
-        return self.logits * 1
+        logits = self.logits * 1
+        return (logits, torch.tensor(CELLS, dtype=torch.float32)) if with_cells else logits
 
 
 def cross_entropy(logits, targets):
@@ -38,24 +52,24 @@ def divergence(teacher, student, temperature):
 
 
 def test_label_loss_is_the_mean_cross_entropy():
-    loss, logits = LabelLoss()(Fixed(STUDENT), VIEWS, torch.tensor(TARGETS, dtype=torch.float32))
-    assert float(loss) == pytest.approx(cross_entropy(STUDENT, TARGETS), rel=1e-5)
+    loss, logits = LabelLoss(1.0)(Fixed(STUDENT), batch())
+    assert float(loss.detach()) == pytest.approx(cross_entropy(STUDENT, TARGETS), rel=1e-5)
     assert logits.detach().numpy() == pytest.approx(STUDENT, rel=1e-6)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.9])
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
 def test_distillation_is_the_weighted_sum_of_both_parts(alpha, temperature):
-    task = DistillationLoss(Fixed(TEACHER), alpha, temperature)
-    loss, _ = task(Fixed(STUDENT), VIEWS, torch.tensor(TARGETS, dtype=torch.float32))
+    task = DistillationLoss(Fixed(TEACHER), alpha, temperature, 1.0)
+    loss, _ = task(Fixed(STUDENT), batch())
     hard, soft = cross_entropy(STUDENT, TARGETS), divergence(TEACHER, STUDENT, temperature)
-    assert float(loss) == pytest.approx(alpha * hard + (1 - alpha) * temperature**2 * soft, rel=1e-4)
+    assert float(loss.detach()) == pytest.approx(alpha * hard + (1 - alpha) * temperature**2 * soft, rel=1e-4)
 
 
 def test_a_student_that_says_what_the_teacher_says_has_no_soft_loss():
-    task = DistillationLoss(Fixed(TEACHER), 0.0, 3.0)
-    loss, _ = task(Fixed(TEACHER), VIEWS, torch.tensor(TARGETS, dtype=torch.float32))
-    assert float(loss) == pytest.approx(0, abs=1e-6)
+    task = DistillationLoss(Fixed(TEACHER), 0.0, 3.0, 1.0)
+    loss, _ = task(Fixed(TEACHER), batch())
+    assert float(loss.detach()) == pytest.approx(0, abs=1e-6)
 
 
 def test_gradients_keep_their_size_at_high_temperatures():
@@ -63,8 +77,8 @@ def test_gradients_keep_their_size_at_high_temperatures():
 
     def gradient(temperature):
         student = Fixed(STUDENT)
-        task = DistillationLoss(Fixed(TEACHER), 0.0, temperature)
-        task(student, VIEWS, torch.tensor(TARGETS, dtype=torch.float32))[0].backward()
+        task = DistillationLoss(Fixed(TEACHER), 0.0, temperature, 1.0)
+        task(student, batch())[0].backward()
         return student.logits.grad.numpy()
 
     # In the limit of high T it is that of matching logits with their means removed, over N · C (Hinton et al., 2015).
@@ -75,15 +89,15 @@ def test_gradients_keep_their_size_at_high_temperatures():
 
 def test_without_a_share_for_the_teacher_it_is_never_asked():
     teacher = Fixed(TEACHER)
-    loss, _ = DistillationLoss(teacher, 1.0, 2.0)(Fixed(STUDENT), VIEWS, torch.tensor(TARGETS, dtype=torch.float32))
+    loss, _ = DistillationLoss(teacher, 1.0, 2.0, 1.0)(Fixed(STUDENT), batch())
     assert teacher.seen == []
-    assert float(loss) == pytest.approx(cross_entropy(STUDENT, TARGETS), rel=1e-5)
+    assert float(loss.detach()) == pytest.approx(cross_entropy(STUDENT, TARGETS), rel=1e-5)
 
 
 def test_both_see_the_same_view_and_only_the_student_learns():
     teacher, student = Fixed(TEACHER), Fixed(STUDENT)
     views = torch.rand(5, 1, 4, 4)
-    loss, _ = DistillationLoss(teacher, 0.5, 2.0)(student, views, torch.tensor(TARGETS, dtype=torch.float32))
+    loss, _ = DistillationLoss(teacher, 0.5, 2.0, 1.0)(student, batch(views))
     loss.backward()
     assert teacher.seen[0] is views
     assert student.seen[0] is views
@@ -93,4 +107,36 @@ def test_both_see_the_same_view_and_only_the_student_learns():
 
 def test_the_teacher_does_not_drop_out():
     teacher = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(16, 8)).train()
-    assert not any(part.training for part in DistillationLoss(teacher, 0.5, 2.0).teacher.modules())
+    assert not any(part.training for part in DistillationLoss(teacher, 0.5, 2.0, 1.0).teacher.modules())
+
+
+def cell_entropy(image, row, column, label):
+    return -log_softmax(CELLS[image, :, row, column])[label]
+
+
+def test_cells_under_the_defect_learn_its_class_and_the_others_clean():
+    """Images 0 and 1 know their masks; one cell of image 0 is touched, and all of image 1 but two rows."""
+    masks = torch.zeros(5, 1, 32, 32)
+    masks[0, 0, 9, 30] = 1  # one pixel of the mask, in cell (1, 3) of 4 x 4
+    masks[1, 0, 16:] = 1
+    masks[4] = 1  # not known, must not count
+    found = cell_loss(torch.tensor(CELLS, dtype=torch.float32), batch(masks=masks, known=[True, True] + [False] * 3))
+    clean = CLASSES.index("clean")
+    places = [(row, column) for row in range(4) for column in range(4)]
+    touched = [cell_entropy(0, 1, 3, LABELS[0])] + [cell_entropy(1, r, c, LABELS[1]) for r, c in places if r >= 2]
+    others = [cell_entropy(0, r, c, clean) for r, c in places if (r, c) != (1, 3)]
+    others += [cell_entropy(1, r, c, clean) for r, c in places if r < 2]
+    assert float(found) == pytest.approx((np.mean(touched) + np.mean(others)) / 2, rel=1e-5)
+
+
+def test_without_known_masks_cells_teach_nothing():
+    assert float(cell_loss(torch.tensor(CELLS, dtype=torch.float32), batch(masks=torch.ones(5, 1, 32, 32)))) == 0
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_cells_add_to_the_label_loss_by_their_weight(weight):
+    known = batch(known=[True] * 5)
+    cells = float(cell_loss(torch.tensor(CELLS, dtype=torch.float32), known))
+    loss, _ = LabelLoss(weight)(Fixed(STUDENT), known)
+    assert float(loss.detach()) == pytest.approx(cross_entropy(STUDENT, TARGETS) + weight * cells, rel=1e-5)
+    assert cells > 0.1

@@ -176,8 +176,8 @@ def test_hub_weights_are_asked_for_by_name(monkeypatch):
         return network
 
     monkeypatch.setattr(timm, "create_model", hub)
-    assert all((parameter == 1).all() for parameter in create_network(TEACHER, 32, "imagenet").parameters())
-    assert not all((parameter == 1).all() for parameter in create_network(TEACHER, 32, "scratch").parameters())
+    assert all((parameter == 1).all() for parameter in create_network(TEACHER, 32, "imagenet").backbone.parameters())
+    assert not all((parameter == 1).all() for parameter in create_network(TEACHER, 32, "scratch").backbone.parameters())
 
 
 @pytest.mark.parametrize(

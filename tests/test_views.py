@@ -6,11 +6,16 @@ import torch
 from samples import texture
 from scipy.ndimage import center_of_mass
 
-from semdefect.views import random_views
+from semdefect import views as library
 
 
 def batch(count: int, size: int = 64) -> torch.Tensor:
     return torch.from_numpy(np.stack([texture(seed, size) for seed in range(count)]))[:, None]
+
+
+def random_views(pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Views of images whose masks do not matter."""
+    return library.random_views(pixels, torch.zeros(len(pixels), 1, 32, 32, dtype=torch.bool), generator)[0]
 
 
 def generator(seed: int) -> torch.Generator:
@@ -101,3 +106,16 @@ def test_views_are_not_idle():
     pixels = batch(50)
     views = random_views(pixels, generator(3))
     assert float((views - pixels.float() / 255).abs().mean(dim=(1, 2, 3)).min()) > 0.005
+
+
+def test_masks_move_with_their_images():
+    pixels = torch.full((200, 1, 64, 64), 40, dtype=torch.uint8)
+    masks = torch.zeros(200, 1, 32, 32, dtype=torch.bool)
+    pixels[:, :, 12:24, 40:52] = 240
+    masks[:, :, 6:12, 20:26] = True
+    views, moved = library.random_views(pixels, masks, generator(2))
+    assert moved.shape == masks.shape
+    assert 0 <= float(moved.min()) < float(moved.max()) <= 1
+    for view, mask in zip(views[:, 0].numpy(), moved[:, 0].numpy(), strict=True):
+        bright = view > (view.max() + np.median(view)) / 2
+        assert np.abs(np.array(center_of_mass(bright)) - 2 * np.array(center_of_mass(mask)) - 0.5).max() < 2

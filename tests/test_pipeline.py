@@ -1,0 +1,205 @@
+"""The whole DAG on the smoke profile, and the DVC commands that people review changes with."""
+
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import venv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ENVIRONMENT, ROOT, Project, copy_project
+from PIL import Image
+
+from semdefect import CLASSES
+
+MODELS = ["models/edge/student_fp32.onnx", "models/edge/student_int8.onnx"]
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_first_run_leaves_data_models_metrics_and_report(reproduced: Project) -> None:
+    folder = reproduced.folder
+    manifest = rows_of(folder / "data/synthetic/manifest.csv")
+    assert len(manifest) == 12 * len(CLASSES)
+    for row in manifest:
+        with Image.open(folder / "data/synthetic" / row["path"]) as image:
+            assert (image.size, image.mode) == ((224, 224), "L")
+    splits = {name: rows_of(folder / f"data/splits/{name}.csv") for name in ("train", "val", "test")}
+    assert sorted(row["path"] for rows in splits.values() for row in rows) == sorted(r["path"] for r in manifest)
+    for name in MODELS:
+        assert (folder / name).stat().st_size > 1_000_000
+    summary = json.loads((folder / "metrics/evaluate/summary.json").read_text())
+    assert set(summary["accuracy"]) == {"clean", "noisy", "mixed"}
+    assert set(summary["accuracy"]["clean"]) == {"teacher", "student_fp32", "student_int8"}
+    assert "data:image/png;base64," in (folder / "metrics/report.html").read_text()
+    with Image.open(folder / "metrics/synthesize/samples.png") as sheet:
+        assert sheet.height > len(CLASSES) * 100
+
+
+def test_data_and_models_stay_out_of_git(reproduced: Project) -> None:
+    tracked = reproduced.run("git", "ls-files").stdout.splitlines()
+    assert "dvc.lock" in tracked and "metrics/evaluate/summary.json" in tracked
+    assert not [name for name in tracked if name.startswith(("data/s", "models/", ".scratch"))]
+
+
+def test_second_run_has_nothing_to_do(reproduced: Project) -> None:
+    again = reproduced.run("dvc", "repro")
+    assert reproduced.stages_run(again.stdout) == [] and "up to date" in again.stdout + again.stderr
+    assert reproduced.run("git", "status", "--porcelain").stdout == ""
+    assert "student INT8" in reproduced.run(sys.executable, "-m", "semdefect.summary").stdout
+
+
+def test_dag_is_the_documented_chain(reproduced: Project) -> None:
+    dag = reproduced.run("dvc", "dag", "--mermaid").stdout
+    for stage in ("synthesize", "split", "train_teacher", "distill", "export_onnx", "evaluate"):
+        assert stage in dag
+        assert "usage:" in reproduced.run(sys.executable, "-m", f"stages.{stage}", "--help").stdout
+
+
+def test_experiment_reruns_distill_and_after_and_is_reviewable(reproduced: Project) -> None:
+    output = reproduced.run("dvc", "exp", "run", "-n", "warm", "-S", "distill.temperature=4").stdout
+    assert reproduced.stages_run(output) == ["distill", "export_onnx", "evaluate"]
+    assert "distill.temperature" in reproduced.run("dvc", "params", "diff", "main", "warm").stdout
+    figures = json.loads(reproduced.run("dvc", "metrics", "diff", "--json", "--all", "main", "warm").stdout)
+    files = {Path(name).as_posix() for name in figures["diff"]} if "diff" in figures else set(map(str, figures))
+    assert any("summary.json" in name for name in files)
+    assert len([line for name in files for line in [name] if "time" in line]) == 0
+    plots = reproduced.run("dvc", "plots", "diff", "main", "warm").stdout
+    assert "index.html" in plots
+    control = reproduced.run("dvc", "exp", "run", "-n", "control", "-S", "distill.alpha=1.0").stdout
+    assert reproduced.stages_run(control) == ["distill", "export_onnx", "evaluate"]
+    listed = reproduced.run("dvc", "exp", "show", "--csv").stdout
+    assert "warm" in listed and "control" in listed
+    reproduced.run("git", "checkout", "-q", ".")
+    reproduced.run("dvc", "checkout")
+
+
+def test_wrong_parameter_stops_before_any_work(reproduced: Project) -> None:
+    refused = reproduced.run("dvc", "exp", "run", "-S", "distill.alpha=1.5", ok=False)
+    assert "distill.alpha is 1.5" in refused.stdout + refused.stderr
+    reproduced.run("git", "checkout", "-q", ".")
+    reproduced.run("dvc", "checkout")
+
+
+def test_another_folder_gives_the_same_bytes(reproduced: Project, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "a folder with another name"
+    reproduced.run("git", "clone", "-q", str(reproduced.folder), str(elsewhere))
+    clone = Project(elsewhere)
+    clone.run("dvc", "repro")
+    assert clone.run("git", "status", "--porcelain").stdout == ""
+    for name in MODELS:
+        assert (elsewhere / name).read_bytes() == (reproduced.folder / name).read_bytes()
+
+
+def test_device_needs_four_packages_only(reproduced: Project, tmp_path: Path) -> None:
+    venv.create(tmp_path / "device", with_pip=True)
+    python = str(tmp_path / "device/bin/python")
+    subprocess.run([python, "-m", "pip", "install", "-q", "numpy", "pillow", "onnxruntime", "tqdm"], check=True)
+    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", str(ROOT)], check=True)
+    installed = subprocess.run([python, "-m", "pip", "list"], capture_output=True, text=True, check=True).stdout
+    assert "torch" not in installed and "scipy" not in installed
+    model, data = str(reproduced.folder / MODELS[1]), str(reproduced.folder / "data/synthetic")
+    command = [str(tmp_path / "device/bin/semdefect")]
+    image = next((reproduced.folder / "data/synthetic/bridge").glob("*.png"))
+
+    def device(*arguments: str) -> str:
+        return subprocess.run(
+            [*command, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120
+        ).stdout
+
+    answer = json.loads(device("classify", "--json", "--model", model, str(image)))
+    assert answer["label"] in CLASSES and answer["decision"] in ("accept", "review")
+    assert sum(answer["probabilities"].values()) == pytest.approx(1)
+    scored = json.loads(device("score", "--json", "--model", model, "--threads", "2", data))
+    assert scored["images"] == 12 * len(CLASSES)
+    assert "mean class accuracy" in device("score", "--model", model, data)
+
+
+def test_training_on_two_processes(reproduced: Project, tmp_path: Path) -> None:
+    project = Project(tmp_path / "two")
+    shutil.copytree(reproduced.folder, project.folder, ignore=shutil.ignore_patterns("models", ".git"))
+    project.run("accelerate", "launch", "--cpu", "--num_processes", "2", "-m", "stages.train_teacher")
+    metrics = json.loads((project.folder / "metrics/train_teacher/metrics.json").read_text())
+    assert (project.folder / "models/teacher/model.safetensors").is_file() and metrics["best_epoch"] == 1
+
+
+def test_killed_teacher_resumes(reproduced: Project, tmp_path: Path) -> None:
+    project = Project(tmp_path / "killed")
+    shutil.copytree(reproduced.folder, project.folder, ignore=shutil.ignore_patterns("models", ".git"))
+    params = (project.folder / "params.yaml").read_text().replace("epochs: 1\n", "epochs: 3\n")
+    (project.folder / "params.yaml").write_text(params)
+    command = [sys.executable, "-m", "stages.train_teacher"]
+    running = subprocess.Popen(command, cwd=project.folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+    state = project.folder / ".scratch/train_teacher/state.safetensors"
+    deadline = time.monotonic() + 120
+    while not state.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    resumed = project.run(*command).stdout
+    assert "going on after epoch" in resumed and not state.exists()
+    weights = project.folder / "models/teacher/model.safetensors"
+    interrupted = weights.read_bytes()
+    project.run(*command)
+    assert weights.read_bytes() == interrupted
+
+
+def write_textures(folder: Path, count: int, seed: int) -> None:
+    """Distinct smooth random images, as unlike each other as real ones."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    for index in range(count):
+        coarse = Image.fromarray(rng.integers(0, 256, (9, 9), dtype=np.uint8))
+        coarse.resize((128, 128), Image.Resampling.BICUBIC).save(folder / f"{index:03d}.png")
+
+
+def test_real_images_join_and_are_scored_apart(tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "project")
+    project.run("git", "init", "-q", "-b", "main")
+    for number, label in enumerate(("bridge", "via")):
+        write_textures(project.folder / "data/real" / label, 8, number)
+    mirrored = Image.open(project.folder / "data/real/bridge/000.png").transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    mirrored.save(project.folder / "data/real/via/mirrored.png")
+    project.run("dvc", "add", "-q", "data/real/bridge", "data/real/via")
+    project.commit("start")
+    project.run("dvc", "repro")
+
+    summary = json.loads((project.folder / "metrics/evaluate/summary.json").read_text())
+    assert set(summary["accuracy"]) == {"clean", "noisy", "mixed", "real"}
+    where: dict[str, set[str]] = {}
+    for name in ("train", "val", "test"):
+        for row in rows_of(project.folder / f"data/splits/{name}.csv"):
+            where.setdefault(row["group"], set()).add(name)
+    assert all(len(names) == 1 for names in where.values())
+    sources = {r["source_id"]: r["group"] for r in rows_of(project.folder / "data/synthetic/manifest.csv")}
+    assert sources["via/mirrored.png"] == sources["bridge/000.png"]
+
+    project.commit("with real images")
+    clone = Project(tmp_path / "clone")
+    project.run("git", "clone", "-q", str(project.folder), str(clone.folder))
+    refused = clone.run(sys.executable, "-m", "stages.synthesize", ok=False)
+    assert "dvc pull data/real/bridge.dvc" in refused.stderr
+    refused = clone.run("dvc", "repro", ok=False)
+    assert "data/real/bridge" in refused.stderr
+
+
+def test_outside_the_repository_outside_git_and_before_the_first_commit(tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "project")
+    assert "git" in project.run("dvc", "repro", ok=False).stderr
+    stray = subprocess.run(
+        [sys.executable, "-m", "stages.split"], cwd=tmp_path, env=ENVIRONMENT | {"PYTHONPATH": str(project.folder)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert stray.returncode == 1 and "run stages from the repository's root" in stray.stderr
+    assert "Traceback" not in stray.stderr
+    project.run("git", "init", "-q", "-b", "main")
+    started = project.run("dvc", "repro", "split")
+    assert project.stages_run(started.stdout) == ["synthesize", "split"]
