@@ -7,6 +7,7 @@ from typing import Any
 
 import timm
 import torch
+from huggingface_hub import HfApi
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -32,12 +33,21 @@ class SemNetwork(nn.Module):
     Training can show that layer where the defect lies (see `semdefect.losses.cell_loss`).
     """
 
-    def __init__(self, model: str, resolution: int, pretrained: bool = False) -> None:
-        """Build timm's ``model`` with one input channel and one output a class, from random or from hub weights."""
+    def __init__(self, model: str, resolution: int, weights: dict[str, str] | None = None) -> None:
+        """Build timm's ``model`` with one input channel and one output a class.
+
+        Weights are random or, where ``weights`` says where timm finds them (``hf_hub_id`` or ``file``), timm's own,
+        whose input channels timm sums up and whose last layer it leaves out.
+        """
         super().__init__()
         self.model, self.resolution = model, resolution
         backbone: Any = timm.create_model(
-            model, in_chans=1, num_classes=len(CLASSES), global_pool="avgmax", pretrained=pretrained
+            model,
+            in_chans=1,
+            num_classes=len(CLASSES),
+            global_pool="avgmax",
+            pretrained=weights is not None,
+            pretrained_cfg_overlay=weights or {},
         )
         self.backbone = backbone
         features = getattr(backbone.feature_info, "info", backbone.feature_info)
@@ -83,38 +93,58 @@ def check_architecture(model: str, family: str, key: str) -> None:
         raise UserError(f"{key} is {model!r}, which is no {family} that timm has; allowed are {some}, …")
 
 
-def create_network(model: str, resolution: int, init: str = "scratch") -> SemNetwork:
-    """A network from random weights, from timm's hub weights or from a checkpoint.
+def create_network(model: str, resolution: int, init: str = "scratch", hub_revision: str = "main") -> SemNetwork:
+    """A network from random weights, from timm's hub weights or from a file.
 
     Args:
         model: timm's name of the architecture.
         resolution: working side in px.
-        init: ``scratch``, ``imagenet`` (timm's hub weights at the revision that timm pins) or the path of a
-            checkpoint that `save_network` wrote for the same architecture.
+        init: ``scratch``, ``imagenet`` (timm's hub weights) or the path of a .safetensors file: a checkpoint that
+            `save_network` wrote, or timm's own weights of the same architecture.
+        hub_revision: branch, tag or commit of the hub repository.
 
     Raises:
-        UserError: the hub cannot be reached, or the checkpoint does not fit.
+        UserError: the hub cannot be reached, or the file does not fit.
     """
     if init == "scratch":
         return SemNetwork(model, resolution)
     if init == "imagenet":
-        return _from_hub(model, resolution)
-    network = load_network(Path(init))
-    if network.model != model:
-        raise UserError(f"train_teacher.init: {init} holds a {network.model}, not a {model}")
-    network.resolution = resolution
+        return _from_hub(model, resolution, hub_revision)
+    return _from_file(model, resolution, Path(init))
+
+
+def _from_hub(model: str, resolution: int, revision: str) -> SemNetwork:
+    """Take the weights at one commit, whatever happens to a branch meanwhile, and say which commit it was."""
+    try:
+        config = timm.get_pretrained_cfg(model)
+        repository = str(config and config.hf_hub_id)
+        commit = HfApi().model_info(repository, revision=revision, timeout=10).sha
+        network = SemNetwork(model, resolution, {"hf_hub_id": f"{repository}@{commit}"})
+    except Exception as unreachable:  # hub clients raise many kinds: connection, HTTP, missing entry, no weights
+        raise UserError(
+            f"train_teacher.init: imagenet needs the weights of {model} from the model hub, which did not come "
+            f"({type(unreachable).__name__}); set it to scratch or to the path of a .safetensors file with them"
+        ) from None
+    print(f"weights of {repository}, commit {commit}; train_teacher.hub_revision={commit} pins it")
     return network
 
 
-def _from_hub(model: str, resolution: int) -> SemNetwork:
+def _from_file(model: str, resolution: int, path: Path) -> SemNetwork:
+    if not path.is_file():
+        raise UserError(f"train_teacher.init: {path} is missing; allowed are scratch, imagenet and a .safetensors file")
     try:
-        return SemNetwork(model, resolution, pretrained=True)
-    except Exception as unreachable:  # hub clients raise many kinds: connection, HTTP, missing entry, no weights
-        reason = " ".join(str(unreachable).split())[:120]
+        with safe_open(path, framework="pt") as file:
+            ours = "semdefect" in (file.metadata() or {})
+        network = load_network(path) if ours else SemNetwork(model, resolution, {"file": str(path)})
+    except (OSError, SafetensorError, RuntimeError, KeyError) as broken:
         raise UserError(
-            f"train_teacher.init: imagenet needs the weights of {model} from the model hub, which did not come "
-            f"({type(unreachable).__name__}: {reason}); set it to scratch or to the path of a .safetensors file"
+            f"train_teacher.init: {path} does not hold weights of {model} ({type(broken).__name__}); "
+            f"allowed are scratch, imagenet and a .safetensors file"
         ) from None
+    if network.model != model:
+        raise UserError(f"train_teacher.init: {path} holds a {network.model}, not a {model}")
+    network.resolution = resolution
+    return network
 
 
 def save_network(network: SemNetwork, path: Path) -> None:

@@ -72,6 +72,7 @@ class TrainTeacher(Training):
     """The ConvNeXt teacher."""
 
     init: str
+    hub_revision: Annotated[str, Field(pattern=r"^[\w./-]+$")]
 
 
 class Distill(Training):

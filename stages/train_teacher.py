@@ -27,8 +27,9 @@ def main(params: Params) -> None:
     """Train, or go on with, the run that the parameters and data describe."""
     recipe, base = params.train_teacher, params.base
     check_architecture(recipe.model, "convnext", "train_teacher.model")
+    check_architecture(params.distill.model, "mobilenetv3", "distill.model")  # now, not after minutes of training
     accelerator = create_accelerator(base, bf16_pays=True)
-    network = create_network(recipe.model, recipe.resolution, recipe.init)
+    network = create_network(recipe.model, recipe.resolution, recipe.init, recipe.hub_revision)
     data = training_images(recipe, TEACHER, base.seed)
     trainer = Trainer("train_teacher", network, LabelLoss(recipe.cell_weight), recipe, data, accelerator, base.seed)
     identity = fingerprint(base=base.model_dump(), recipe=recipe.model_dump(), data=data.sha256())

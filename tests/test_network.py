@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import timm
@@ -150,11 +151,10 @@ def test_a_misspelt_start_is_told_as_a_missing_file():
     "failure", [ConnectionError("Max retries exceeded\nwith url"), OSError(101, "unreachable"), RuntimeError("no tag")]
 )
 def test_without_the_hub_the_alternatives_are_named_in_one_sentence(monkeypatch, failure):
-    def unreachable(*_, pretrained=False, **__):
-        assert pretrained
+    def unreachable(*_, **__):
         raise failure
 
-    monkeypatch.setattr(timm, "create_model", unreachable)
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", unreachable)
     with pytest.raises(UserError) as refused:
         create_network(TEACHER, 32, "imagenet")
     message = str(refused.value)
@@ -164,20 +164,45 @@ def test_without_the_hub_the_alternatives_are_named_in_one_sentence(monkeypatch,
     assert ".safetensors" in message
 
 
-def test_hub_weights_are_asked_for_by_name(monkeypatch):
-    """The hub's weights end in the backbone; here a hub stands in that answers with ones."""
+def test_hub_weights_come_from_the_one_commit_that_the_revision_means(monkeypatch, capsys):
+    """A hub stands in that answers with ones."""
     real = timm.create_model
 
-    def hub(model, pretrained=False, **options):
+    def hub(model, pretrained=False, pretrained_cfg_overlay=None, **options):
         network = real(model, **options)
         if pretrained:
+            assert pretrained_cfg_overlay["hf_hub_id"].endswith("@0123abc")
             for parameter in network.parameters():
                 nn.init.ones_(parameter)
         return network
 
+    def info(_, repository, revision, timeout):
+        assert repository.startswith(f"timm/{TEACHER}") and revision == "v1"
+        return SimpleNamespace(sha="0123abc")
+
     monkeypatch.setattr(timm, "create_model", hub)
-    assert all((parameter == 1).all() for parameter in create_network(TEACHER, 32, "imagenet").backbone.parameters())
-    assert not all((parameter == 1).all() for parameter in create_network(TEACHER, 32, "scratch").backbone.parameters())
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", info)
+    loaded = create_network(TEACHER, 32, "imagenet", "v1")
+    assert all((parameter == 1).all() for parameter in loaded.backbone.parameters())
+    assert "hub_revision=0123abc" in capsys.readouterr().out
+
+
+def test_weights_of_timm_itself_start_a_network_from_a_file(tmp_path):
+    source = timm.create_model(TEACHER)  # three channels in, a thousand classes out, as on the hub
+    save_file(source.state_dict(), tmp_path / "timm.safetensors")
+    network = create_network(TEACHER, 32, str(tmp_path / "timm.safetensors"))
+    expected = source.stages[3].blocks[0].mlp.fc1.weight
+    assert torch.equal(network.backbone.stages[3].blocks[0].mlp.fc1.weight, expected)
+    assert network(torch.rand(1, 1, 224, 224)).shape == (1, 8)
+
+
+@pytest.mark.parametrize("content", [b"", b"no tensors at all", None])
+def test_a_start_file_that_does_not_fit_is_refused(tmp_path, content):
+    path = tmp_path / "start.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=r"train_teacher\.init: .*start\.safetensors .*scratch, imagenet"):
+        create_network(TEACHER, 32, str(path))
 
 
 @pytest.mark.parametrize(
