@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from semdefect import CLASSES
@@ -36,6 +37,11 @@ class ImageSet:
     def __len__(self) -> int:
         """Number of images."""
         return len(self.labels)
+
+    def take(self, indices: NDArray[np.int64]) -> "ImageSet":
+        """The images at ``indices``, which may repeat."""
+        chosen = torch.from_numpy(indices)
+        return ImageSet(self.pixels[chosen], self.labels[chosen], self.masks[chosen], self.known[chosen])
 
     def sha256(self) -> str:
         """Hex hash of all pixels and labels."""

@@ -56,6 +56,7 @@ class Training(Block):
     """What teacher and student training have in common."""
 
     model: str
+    real_repeats: Annotated[int, Field(ge=1, le=100)]
     fresh_per_class: Annotated[int, Field(ge=0)]
     start_resolution: Annotated[int, Field(ge=32, le=224)]
     resolution: Annotated[int, Field(ge=32, le=224)]

@@ -18,8 +18,10 @@ _CHUNK = 50
 
 
 def training_images(recipe: Training, stream: int, seed: int) -> ImageSet:
-    """The training split and ``recipe.fresh_per_class`` further rendered images a class, as one set."""
-    split = load_images(read_manifest(SPLITS / "train.csv"), recipe.resolution)
+    """One epoch: the training split, real images ``recipe.real_repeats`` times, and fresh rendered images."""
+    rows = read_manifest(SPLITS / "train.csv")
+    repeats = [recipe.real_repeats if row.origin == "real" else 1 for row in rows]
+    split = load_images(rows, recipe.resolution).take(np.repeat(np.arange(len(rows)), repeats))
     if not recipe.fresh_per_class:
         return split
     fresh = fresh_images(recipe.fresh_per_class, recipe.resolution, stream, seed)
