@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ENVIRONMENT, ROOT, Project, copy_project
 from PIL import Image
+from project import ENVIRONMENT, ROOT, Project, copy_project
 
 from semdefect import CLASSES
 
