@@ -12,7 +12,7 @@ from tqdm import tqdm
 from semdefect import CLASSES
 from semdefect.atomic import replacing
 from semdefect.base_images import THUMBNAIL, duplicate_groups, find_real_images
-from semdefect.edge.image import open_gray
+from semdefect.edge.image import open_gray, to_pixels
 from semdefect.errors import UserError
 from semdefect.manifest import Row
 from semdefect.params import Synthesize
@@ -60,7 +60,7 @@ def load_base_images(folder: Path, correlation: float) -> list[BaseImage]:
     thumbnails, faults = [], []
     for _, path in tqdm(found, desc="read real images", disable=None, leave=False):
         try:
-            thumbnails.append(np.asarray(_square(open_gray(path), THUMBNAIL)))
+            thumbnails.append(to_pixels(open_gray(path), THUMBNAIL))
         except UserError as fault:
             faults.append(str(fault))
     if faults:
@@ -125,7 +125,7 @@ def write_image(job: Job, folder: Path, size: int) -> Row:
         bbox = " ".join(map(str, drawn.bbox)) if drawn.bbox else ""
     else:
         pixels, source_id, group = (
-            np.asarray(_square(open_gray(job.base.path), size)),
+            to_pixels(open_gray(job.base.path), size),
             job.base.source_id,
             job.base.group,
         )
@@ -136,7 +136,3 @@ def write_image(job: Job, folder: Path, size: int) -> Row:
         Image.fromarray(pixels).save(temporary)
     origin = "rendered" if job.base is None else "real"
     return Row(job.path, job.label, origin, family, source_id, group, job.seed, bbox)
-
-
-def _square(gray: Image.Image, size: int) -> Image.Image:
-    return gray if gray.size == (size, size) else gray.resize((size, size), Image.Resampling.BILINEAR)

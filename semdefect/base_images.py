@@ -11,6 +11,8 @@ from semdefect.edge.image import IMAGE_SUFFIXES, list_images
 from semdefect.errors import UserError
 
 THUMBNAIL = 32
+#: Standard deviation in gray levels below which a thumbnail shows nothing.
+FLAT = 0.5
 
 
 def find_real_images(folder: Path) -> dict[str, list[Path]]:
@@ -73,4 +75,5 @@ def _standardised(flat: np.ndarray) -> np.ndarray:
     """Rows with zero mean and unit length, so that their inner product is the correlation."""
     centred = flat - flat.mean(axis=1, keepdims=True)
     length: np.ndarray = np.linalg.norm(centred, axis=1, keepdims=True)
-    return np.asarray(centred / np.maximum(length, 1e-6))
+    empty = np.full_like(flat, flat.shape[1] ** -0.5)  # flat films are alike, though no correlation is defined
+    return np.where(length > FLAT * flat.shape[1] ** 0.5, centred / np.maximum(length, 1e-6), empty)

@@ -3,6 +3,7 @@
 It lies in a scratch folder that git and DVC ignore: were it an output, DVC would delete it before the rerun.
 """
 
+import copy
 import json
 import shutil
 from dataclasses import asdict, dataclass, field
@@ -58,6 +59,7 @@ class Checkpoint:
         A file that cannot be read counts as no checkpoint: the run starts over and says so.
         """
         fresh = Progress(fingerprint)
+        initial = {name: copy.deepcopy(module.state_dict()) for name, module in self.modules.items()}
         try:
             with safe_open(self.path, framework="pt") as file:
                 progress = Progress(**json.loads(file.metadata()["progress"]))
@@ -68,6 +70,8 @@ class Checkpoint:
             return fresh
         except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as broken:
             print(f"{self.path} cannot be used ({type(broken).__name__}); training starts from the first epoch")
+            for name, module in self.modules.items():
+                module.load_state_dict(initial[name])
             return fresh
         return progress
 

@@ -108,8 +108,9 @@ def run_models(edge: Path, teacher: Path, sets: dict[str, TestSet], threads: int
         edge: folder of ``student_fp32.onnx`` and ``student_int8.onnx``.
         teacher: checkpoint of the teacher; its temperature is 1 and it has no guard.
         sets: the test sets.
-        threads: of ONNX Runtime.
+        threads: of ONNX Runtime and torch.
     """
+    torch.set_num_threads(threads)
     outcomes: dict[str, dict[str, Outcome]] = {name: {} for name in MODELS}
     students = {name: EdgeClassifier(edge / f"{name}.onnx", threads) for name in MODELS[1:]}
     for set_name, images in sets.items():

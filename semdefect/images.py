@@ -44,7 +44,7 @@ class ImageSet:
         return ImageSet(self.pixels[chosen], self.labels[chosen], self.masks[chosen], self.known[chosen])
 
     def sha256(self) -> str:
-        """Hex hash of all pixels and labels."""
+        """Hex hash of everything."""
         digest = hashlib.sha256()
         for tensor in (self.pixels, self.labels, self.masks, self.known):
             digest.update(tensor.numpy().tobytes())

@@ -21,7 +21,7 @@ class Block(BaseModel):
 class Base(Block):
     """What every stage shares."""
 
-    seed: Annotated[int, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
     threads: Annotated[int, Field(ge=1, le=256)]
     device: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["auto", "fp32", "bf16"]
@@ -30,7 +30,7 @@ class Base(Block):
 class Synthesize(Block):
     """The balanced data set."""
 
-    images_per_class: Annotated[int, Field(ge=8)]
+    images_per_class: Annotated[int, Field(ge=8, le=100_000)]
     image_size: Annotated[int, Field(ge=64, le=1024)]
     augmented_share: Share
     duplicate_correlation: Annotated[float, Field(gt=0, lt=1)]
@@ -57,7 +57,7 @@ class Training(Block):
 
     model: str
     real_repeats: Annotated[int, Field(ge=1, le=100)]
-    fresh_per_class: Annotated[int, Field(ge=0)]
+    fresh_per_class: Annotated[int, Field(ge=0, le=100_000)]
     start_resolution: Annotated[int, Field(ge=32, le=224)]
     resolution: Annotated[int, Field(ge=32, le=224)]
     epochs: Annotated[int, Field(ge=1)]
@@ -67,6 +67,12 @@ class Training(Block):
     label_smoothing: Share
     cell_weight: Annotated[float, Field(ge=0)]
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _grow(self) -> "Training":
+        if self.start_resolution > self.resolution:
+            raise ValueError(f"start_resolution {self.start_resolution} is above resolution {self.resolution}")
+        return self
 
 
 class TrainTeacher(Training):
@@ -129,8 +135,12 @@ def _sentence(error: dict[str, Any]) -> str:
         return f"{key} is not a parameter; allowed here: {', '.join(block.model_fields)}"
     if error["type"] == "missing":
         return f"{key} is missing"
-    reason = error["msg"][0].lower() + error["msg"][1:].removeprefix("alue error, ")
-    return f"{key} is {error['input']!r}: {reason}" if error["loc"] else reason
+    if error["type"] == "value_error":  # of a whole block: the sentence says it all
+        return f"{key}: {error['ctx']['error']}"
+    reason = error["msg"][0].lower() + error["msg"][1:]
+    if error["type"].startswith(("float", "int")) and isinstance(error["input"], str):
+        reason += ", written like 0.001 or 1.0e-3"
+    return f"{key} is {error['input']!r}: {reason}"
 
 
 def check_params(content: Any, source: str) -> Params:

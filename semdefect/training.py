@@ -5,8 +5,9 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+import timm
 import torch
 from accelerate import Accelerator
 from dvclive import Live
@@ -27,7 +28,7 @@ from semdefect.errors import UserError
 from semdefect.images import ImageSet
 from semdefect.losses import Batch
 from semdefect.network import SemNetwork, predict, save_network
-from semdefect.params import Training
+from semdefect.params import Base, Training
 from semdefect.views import random_views
 
 WARMUP_SHARE = 0.05
@@ -58,19 +59,30 @@ class EpochOrder(Sampler[int]):
 
 
 def resolution_at(epoch: int, recipe: Training) -> int:
-    """Working side in px of an epoch: grows in steps of 16 px from ``start_resolution`` and ends at ``resolution``.
+    """Working side in px of an epoch: grows in steps of 16 px from ``start_resolution`` to ``resolution``.
 
-    Source: Tan, Le, "EfficientNetV2: Smaller Models and Faster Training", 2021 (progressive learning). The last
-    third of the epochs runs at full resolution.
+    The last third of the epochs, and always the last one, runs at full resolution. Source: Tan, Le,
+    "EfficientNetV2: Smaller Models and Faster Training", 2021 (progressive learning).
     """
-    share = min(1.0, epoch / max(1, round(recipe.epochs * 2 / 3)))
-    side = recipe.start_resolution + share * (recipe.resolution - recipe.start_resolution)
-    return recipe.resolution if share == 1 else round(side / 16) * 16
+    share = epoch / max(1, round(recipe.epochs * 2 / 3))
+    if share >= 1 or epoch == recipe.epochs - 1:
+        return recipe.resolution
+    grown = share * (recipe.resolution - recipe.start_resolution)
+    return recipe.start_resolution + round(grown / 16) * 16
 
 
-def fingerprint(**ingredients: Any) -> str:
-    """Hash of everything that shapes a run, this package's code included: equal hashes may resume each other."""
-    digest = hashlib.sha256(json.dumps(ingredients, sort_keys=True, default=str).encode())
+def fingerprint(base: Base, recipe: Training, data: ImageSet, validation: ImageSet, **files: str) -> str:
+    """Hash of what shapes a run, this package's code included: runs with equal hashes may resume each other.
+
+    Args:
+        base: the ``base`` block.
+        recipe: the stage's block.
+        data: training images.
+        validation: validation images.
+        files: hashes of the weights that the run starts or learns from.
+    """
+    parameters = [base.model_dump(), recipe.model_dump(), data.sha256(), validation.sha256(), files]
+    digest = hashlib.sha256(json.dumps([*parameters, torch.__version__, timm.__version__]).encode())
     for source in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(source.read_bytes())
     return digest.hexdigest()

@@ -30,18 +30,14 @@ def main(params: Params) -> None:
     recipe, base = params.distill, params.base
     check_architecture(recipe.model, "mobilenetv3", "distill.model")
     accelerator = create_accelerator(base, bf16_pays=False)
+    network = create_network(recipe.model, recipe.resolution)  # before the teacher, which draws random numbers too
     teacher = load_network(TEACHER_MODEL).to(accelerator.device)
     loss = DistillationLoss(teacher, recipe.alpha, recipe.temperature, recipe.cell_weight)
-    network = create_network(recipe.model, recipe.resolution)
     data = training_images(recipe, STUDENT, base.seed)
     trainer = Trainer("distill", network, loss, recipe, data, accelerator, base.seed)
-    identity = fingerprint(
-        base=base.model_dump(),
-        recipe=recipe.model_dump(),
-        data=data.sha256(),
-        teacher=file_sha256(TEACHER_MODEL),
-    )
-    trainer.run(validation_images(recipe), MODEL, METRICS, identity)
+    validation = validation_images(recipe)
+    identity = fingerprint(base, recipe, data, validation, teacher=file_sha256(TEACHER_MODEL))
+    trainer.run(validation, MODEL, METRICS, identity)
 
 
 if __name__ == "__main__":

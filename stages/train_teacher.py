@@ -12,7 +12,7 @@ from pathlib import Path
 
 from semdefect.device import create_accelerator
 from semdefect.losses import LabelLoss
-from semdefect.network import check_architecture, create_network
+from semdefect.network import check_architecture, create_network, file_sha256
 from semdefect.params import Params
 from semdefect.seeds import TEACHER
 from semdefect.stage import run_stage
@@ -32,8 +32,9 @@ def main(params: Params) -> None:
     network = create_network(recipe.model, recipe.resolution, recipe.init, recipe.hub_revision)
     data = training_images(recipe, TEACHER, base.seed)
     trainer = Trainer("train_teacher", network, LabelLoss(recipe.cell_weight), recipe, data, accelerator, base.seed)
-    identity = fingerprint(base=base.model_dump(), recipe=recipe.model_dump(), data=data.sha256())
-    trainer.run(validation_images(recipe), MODEL, METRICS, identity)
+    validation = validation_images(recipe)
+    start = file_sha256(Path(recipe.init)) if Path(recipe.init).is_file() else recipe.init
+    trainer.run(validation, MODEL, METRICS, fingerprint(base, recipe, data, validation, start=start))
 
 
 if __name__ == "__main__":

@@ -207,10 +207,15 @@ def test_each_epoch_has_an_order_of_its_own_that_a_resumed_run_repeats():
 
 
 def test_a_fingerprint_tells_runs_apart():
-    one = fingerprint(recipe={"epochs": 3}, data="abc")
-    assert one == fingerprint(data="abc", recipe={"epochs": 3})
-    assert one != fingerprint(recipe={"epochs": 4}, data="abc")
-    assert one != fingerprint(recipe={"epochs": 3}, data="abd")
+    base, recipe, data = params().base, params().distill, image_set(1)
+
+    def of(recipe=recipe, data=data, teacher="a"):
+        return fingerprint(base, recipe, data, data, teacher=teacher)
+
+    assert of() == of()
+    assert of() != of(recipe=params(distill={"epochs": 4}).distill)
+    assert of() != of(data=image_set(1, seed=1))
+    assert of() != of(teacher="b")
 
 
 def test_a_checkpoint_restores_weights_and_momentum_exactly():

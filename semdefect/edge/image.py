@@ -104,13 +104,13 @@ def to_gray(image: Image.Image, name: str = "the image") -> Image.Image:
         return gray if turn is None else gray.transpose(turn)
 
 
-def to_pixels(gray: Image.Image) -> NDArray[np.uint8]:
-    """An image of mode ``L`` as uint8 ``(224, 224)``, stretched to the square where it is none."""
+def to_pixels(gray: Image.Image, size: int = SIZE) -> NDArray[np.uint8]:
+    """An image of mode ``L`` as uint8 ``(size, size)``, stretched to the square where it is none."""
     if gray.mode != "L":
         raise ValueError(f"expected an image of mode L, got {gray.mode}: use open_gray or to_gray")
-    if gray.size != (SIZE, SIZE):
+    if gray.size != (size, size):
         # reducing_gap averages whole blocks first: half the time for at most 2 gray levels of difference.
-        gray = gray.resize((SIZE, SIZE), Image.Resampling.BILINEAR, reducing_gap=2.0)
+        gray = gray.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
     return np.asarray(gray, dtype=np.uint8)
 
 
