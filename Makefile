@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 READY := $(VENV)/.installed
 export PATH := $(BIN):$(PATH)
+IN_GIT = git rev-parse --verify HEAD >/dev/null 2>&1 || { echo "error: DVC works in a git repository with a commit: run git init && git add -A && git commit -m start" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
 .PHONY: help setup repro summary test lint format clean
@@ -13,15 +14,16 @@ help:  ## list the targets
 
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; name one with make PYTHON=python3.11")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing the pinned packages into $(VENV) (4.6 GB, about two minutes)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
 setup: $(READY)  ## make .venv and install the pinned requirements
 
-repro: $(READY)  ## run the whole pipeline and print the result
-	@git rev-parse --is-inside-work-tree >/dev/null 2>&1 || { echo "error: DVC works in a git repository: run git init && git add -A && git commit -m start" >&2; exit 1; }
+repro:  ## run the whole pipeline and print the result
+	@$(IN_GIT)
+	@$(MAKE) --no-print-directory $(READY)
 	@dvc repro
 	@python -m semdefect.summary
 

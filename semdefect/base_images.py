@@ -30,6 +30,8 @@ def find_real_images(folder: Path) -> dict[str, list[Path]]:
             raise UserError(f"{entry.with_suffix('')} is tracked by DVC but not here: run `dvc pull {entry}`")
         if entry.is_file() and entry.suffix.lower() in IMAGE_SUFFIXES:
             raise UserError(f"{entry} lies outside a class folder: move it to {folder}/<class>/")
+        if entry.name in CLASSES and not entry.is_dir():
+            raise UserError(f"{entry} is not a folder: replace it by one that holds the images of the class")
     return {entry.name: _class_images(entry) for entry in entries if entry.is_dir()}
 
 
@@ -40,6 +42,8 @@ def _class_images(folder: Path) -> list[Path]:
         if entry.is_dir() and not entry.name.startswith("."):
             raise UserError(f"{entry} is a folder within a class: move its images up to {folder}")
     images = list_images(folder)
+    if not images and folder.with_name(f"{folder.name}.dvc").exists():
+        raise UserError(f"{folder} is tracked by DVC but its images are not here: run `dvc pull {folder}.dvc`")
     if not images:
         raise UserError(f"{folder} holds no images: add some, or remove the folder to have the class rendered")
     return images

@@ -31,7 +31,7 @@ def create_accelerator(base: Base, bf16_pays: bool) -> Accelerator:
         raise UserError(f"base.device is {base.device}, which this machine does not have; use one of {here}")
     accelerator = Accelerator(
         cpu=base.device == "cpu" or not (torch.cuda.is_available() or torch.mps.is_available()),
-        mixed_precision="bf16" if _use_bf16(base, bf16_pays) else "no",
+        mixed_precision="bf16" if use_bf16(base, bf16_pays) else "no",
         dataloader_config=DataLoaderConfiguration(split_batches=True),  # batch_size is the whole batch
     )
     torch.set_num_threads(max(1, base.threads // PartialState().num_processes))
@@ -41,7 +41,8 @@ def create_accelerator(base: Base, bf16_pays: bool) -> Accelerator:
     return accelerator
 
 
-def _use_bf16(base: Base, bf16_pays: bool) -> bool:
+def use_bf16(base: Base, bf16_pays: bool) -> bool:
+    """Whether ``base.precision`` means bf16 here, for a network that it speeds up (``bf16_pays``) or not."""
     if base.precision != "auto":
         return base.precision == "bf16"
     on_gpu = base.device != "cpu" and torch.cuda.is_available()

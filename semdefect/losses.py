@@ -65,8 +65,14 @@ class DistillationLoss:
     independent of the temperature.
     """
 
-    def __init__(self, teacher: nn.Module, alpha: float, temperature: float, cell_weight: float) -> None:
-        """``alpha`` in [0, 1] weighs the labels (1: the teacher is never asked); ``temperature`` > 0."""
+    def __init__(
+        self, teacher: nn.Module, alpha: float, temperature: float, cell_weight: float, teacher_bf16: bool = False
+    ) -> None:
+        """``alpha`` in [0, 1] weighs the labels (1: the teacher is never asked); ``temperature`` > 0.
+
+        ``teacher_bf16`` lets the teacher answer in half precision, in half the time.
+        """
+        self.teacher_bf16 = teacher_bf16
         self.teacher, self.alpha, self.temperature = teacher.eval(), alpha, temperature
         self.hard = LabelLoss(cell_weight)
 
@@ -75,7 +81,8 @@ class DistillationLoss:
         hard, logits = self.hard(network, batch)
         if self.alpha == 1:
             return hard, logits
-        with torch.no_grad():
+        device = batch.views.device.type
+        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=self.teacher_bf16):
             taught = self.teacher(batch.views).float()
         return self.alpha * hard + (1 - self.alpha) * self.soft(logits, taught), logits
 

@@ -2,6 +2,7 @@
 
 import argparse
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -13,6 +14,14 @@ from semdefect.params import Params, load_params
 def _stop(signum: int, frame: FrameType | None) -> None:
     """End like Ctrl-C, so that temporary files go and checkpoints stay."""
     raise KeyboardInterrupt
+
+
+def _require_commit() -> None:
+    """DVCLive fails in a git repository without commits, and would do so only after the training."""
+    asked = subprocess.run(["git", "rev-parse", "--is-inside-work-tree"], capture_output=True, check=False)
+    head = subprocess.run(["git", "rev-parse", "--verify", "HEAD"], capture_output=True, check=False)
+    if asked.returncode == 0 and head.returncode != 0:
+        raise UserError("this git repository has no commit yet: run git add -A && git commit -m start")
 
 
 def run_stage(work: Callable[[Params], None], description: str | None) -> None:
@@ -27,7 +36,9 @@ def run_stage(work: Callable[[Params], None], description: str | None) -> None:
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, _stop)
     try:
-        work(load_params(arguments.params))
+        params = load_params(arguments.params)
+        _require_commit()
+        work(params)
     except UserError as error:
         sys.exit(f"error: {error}")
     except OSError as error:

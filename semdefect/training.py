@@ -105,15 +105,21 @@ class Trainer:
         self.stage, self.network, self.loss, self.recipe = stage, network, loss, recipe
         self.accelerator, self.seed, self.randomness = accelerator, seed, torch.Generator()
         self.order = EpochOrder(len(data), seed)
+        batch_size = min(recipe.batch_size, len(data))
         self.batches = DataLoader(
             TensorDataset(data.pixels, data.labels, data.masks, data.known),
-            batch_size=min(recipe.batch_size, len(data)),
+            batch_size=batch_size,
             sampler=self.order,
             drop_last=True,
         )
         self.optimizer = create_optimizer_v2(
             network, opt="adamw", lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
         )
+        if batch_size % accelerator.num_processes:
+            raise UserError(
+                f"{stage}.batch_size is {recipe.batch_size} and must be a multiple of the {accelerator.num_processes} "
+                f"processes"
+            )
         self.steps = len(self.batches)
         total = self.steps * recipe.epochs
         self.schedule = CosineLRScheduler(

@@ -11,7 +11,7 @@ epoch.
 
 from pathlib import Path
 
-from semdefect.device import create_accelerator
+from semdefect.device import create_accelerator, use_bf16
 from semdefect.losses import DistillationLoss
 from semdefect.network import check_architecture, create_network, file_sha256, load_network
 from semdefect.params import Params
@@ -32,7 +32,7 @@ def main(params: Params) -> None:
     accelerator = create_accelerator(base, bf16_pays=False)
     network = create_network(recipe.model, recipe.resolution)  # before the teacher, which draws random numbers too
     teacher = load_network(TEACHER_MODEL).to(accelerator.device)
-    loss = DistillationLoss(teacher, recipe.alpha, recipe.temperature, recipe.cell_weight)
+    loss = DistillationLoss(teacher, recipe.alpha, recipe.temperature, recipe.cell_weight, use_bf16(base, True))
     data = training_images(recipe, STUDENT, base.seed)
     trainer = Trainer("distill", network, loss, recipe, data, accelerator, base.seed)
     validation = validation_images(recipe)

@@ -9,8 +9,8 @@ import yaml
 from samples import ROOT, params_content
 
 DAG = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-#: What every stage uses and what decides no result: reading parameters, telling errors, writing files.
-INFRASTRUCTURE = {f"semdefect/{name}.py" for name in ("__init__", "atomic", "errors", "params", "stage")}
+#: What every stage uses and what decides no result: reading parameters and telling errors.
+INFRASTRUCTURE = {f"semdefect/{name}.py" for name in ("errors", "params", "stage")}
 
 
 def module_file(dotted: str) -> Path | None:
@@ -78,6 +78,12 @@ def test_every_module_that_is_a_dependency_is_used_and_there(stage):
     assert all((ROOT / name).exists() for name in sources)
     idle = {name for name in sources if not any(covers(name, file) for file in files)}
     assert not idle, f"remove from the deps of {stage} in dvc.yaml: {', '.join(sorted(idle))}"
+
+
+@pytest.mark.parametrize("stage", DAG)
+def test_the_device_code_is_listed_by_module(stage):
+    """The help of a command that runs on the device must not retrain anything."""
+    assert "semdefect/edge" not in DAG[stage]["deps"]
 
 
 @pytest.mark.parametrize("stage", DAG)

@@ -215,7 +215,10 @@ def _labelled_images(folder: Path, classes: Sequence[str]) -> list[tuple[Path, i
             continue
         if subfolder.name not in classes:
             raise UserError(f"{subfolder}: is no class folder; rename it to one of {allowed}")
-        labelled += [(path, classes.index(subfolder.name)) for path in list_images(subfolder)]
+        images = list_images(subfolder)
+        if not images:
+            raise UserError(f"{subfolder}: holds no images; add files that end in {_SUFFIXES}, or remove the folder")
+        labelled += [(path, classes.index(subfolder.name)) for path in images]
     if not labelled:
         raise UserError(
             f"{folder}: holds no labelled images; put files that end in {_SUFFIXES} into subfolders named {allowed}"
