@@ -77,7 +77,7 @@ def standardise(images: Tensor) -> Tensor:
     centred = images - images.mean(dim=(2, 3), keepdim=True)
     centred = centred - centred.mean(dim=(2, 3), keepdim=True)
     variance = centred.square().mean(dim=(2, 3), keepdim=True)
-    return centred / torch.sqrt(variance + FLAT**2)
+    return centred / torch.sqrt(variance.clamp_min(FLAT**2))
 
 
 def resize(images: Tensor, resolution: int) -> Tensor:
