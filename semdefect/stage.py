@@ -1,10 +1,12 @@
 """What every stage script does before and after its work."""
 
 import argparse
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 from semdefect.errors import UserError
@@ -17,11 +19,12 @@ def _stop(signum: int, frame: FrameType | None) -> None:
 
 
 def _require_commit() -> None:
-    """DVCLive fails in a git repository without commits, and would do so only after the training."""
-    asked = subprocess.run(["git", "rev-parse", "--is-inside-work-tree"], capture_output=True, check=False)
-    head = subprocess.run(["git", "rev-parse", "--verify", "HEAD"], capture_output=True, check=False)
-    if asked.returncode == 0 and head.returncode != 0:
-        raise UserError("this git repository has no commit yet: run git add -A && git commit -m start")
+    """DVCLive fails in a DVC repository without a git commit, and would do so only after the training."""
+    if not Path(".dvc").is_dir():
+        return
+    head = shutil.which("git") and subprocess.run(["git", "rev-parse", "-q", "--verify", "HEAD"], capture_output=True)
+    if not head or head.returncode:
+        raise UserError("DVC needs a git repository with a commit: run git init && git add -A && git commit -m start")
 
 
 def run_stage(work: Callable[[Params], None], description: str | None) -> None:

@@ -129,7 +129,7 @@ def test_device_needs_four_packages_only(reproduced: Project, tmp_path: Path) ->
 
 def test_training_on_two_processes(reproduced: Project, tmp_path: Path) -> None:
     project = Project(tmp_path / "two")
-    shutil.copytree(reproduced.folder, project.folder, ignore=shutil.ignore_patterns("models", ".git"))
+    shutil.copytree(reproduced.folder, project.folder, ignore=shutil.ignore_patterns("models"))
     project.run("accelerate", "launch", "--cpu", "--num_processes", "2", "-m", "stages.train_teacher")
     metrics = json.loads((project.folder / "metrics/train_teacher/metrics.json").read_text())
     assert (project.folder / "models/teacher/model.safetensors").is_file() and metrics["best_epoch"] == 1
@@ -137,7 +137,7 @@ def test_training_on_two_processes(reproduced: Project, tmp_path: Path) -> None:
 
 def test_killed_teacher_resumes(reproduced: Project, tmp_path: Path) -> None:
     project = Project(tmp_path / "killed")
-    shutil.copytree(reproduced.folder, project.folder, ignore=shutil.ignore_patterns("models", ".git"))
+    shutil.copytree(reproduced.folder, project.folder, ignore=shutil.ignore_patterns("models"))
     params = (project.folder / "params.yaml").read_text().replace("epochs: 1\n", "epochs: 3\n")
     (project.folder / "params.yaml").write_text(params)
     command = [sys.executable, "-m", "stages.train_teacher"]
@@ -198,6 +198,8 @@ def test_real_images_join_and_are_scored_apart(tmp_path: Path) -> None:
 def test_outside_the_repository_outside_git_and_before_the_first_commit(tmp_path: Path) -> None:
     project = copy_project(tmp_path / "project")
     assert "git" in project.run("dvc", "repro", ok=False).stderr
+    by_hand = project.run(sys.executable, "-m", "stages.train_teacher", ok=False)
+    assert "git repository with a commit: run git init" in by_hand.stderr
     stray = subprocess.run(
         [sys.executable, "-m", "stages.split"], cwd=tmp_path, env=ENVIRONMENT | {"PYTHONPATH": str(project.folder)},
         capture_output=True, text=True, check=False,
@@ -206,5 +208,5 @@ def test_outside_the_repository_outside_git_and_before_the_first_commit(tmp_path
     assert "Traceback" not in stray.stderr
     project.run("git", "init", "-q", "-b", "main")
     refused = project.run("dvc", "repro", ok=False)
-    assert "no commit yet: run git add -A" in refused.stderr and "Traceback" not in refused.stderr
+    assert "git repository with a commit: run git init" in refused.stderr and "Traceback" not in refused.stderr
     assert "with a commit" in project.run("make", "repro", ok=False).stderr
