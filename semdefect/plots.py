@@ -66,7 +66,7 @@ def error_sheet(images: TestSet, outcome: Outcome, path: Path, count: int = 24, 
     tiles = [
         (
             images.images[i],
-            f"{CLASSES[outcome.truth[i]]} → {CLASSES[outcome.predicted[i]]} {confidence[i]:.0%}",
+            f"{CLASSES[outcome.truth[i]]} as {CLASSES[outcome.predicted[i]]} {confidence[i]:.0%}",
         )
         for i in wrong
     ]

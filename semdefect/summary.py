@@ -39,15 +39,15 @@ def summary_table() -> Table:
     for name in test_sets:
         table.add_column(name, justify="right")
     table.add_column("size", justify="right")
-    table.add_column("file", overflow="fold")
+    table.add_column("file", no_wrap=True)
     files = {
-        "teacher": ("–", Path("models/teacher/model.safetensors")),
-        "student_fp32": (f"{megabytes['fp32']} MB", EDGE / "student_fp32.onnx"),
-        "student_int8": (f"{megabytes['int8']} MB", EDGE / "student_int8.onnx"),
+        "teacher": ("–", "–"),
+        "student_fp32": (f"{megabytes['fp32']} MB", "student_fp32.onnx"),
+        "student_int8": (f"{megabytes['int8']} MB", "student_int8.onnx"),
     }
-    for model, (size, path) in files.items():
+    for model, (size, file) in files.items():
         shares = [f"{accuracy[name][model]:.1%}" for name in test_sets]
-        table.add_row(model.replace("_", " ").replace("fp32", "FP32").replace("int8", "INT8"), *shares, size, str(path))
+        table.add_row(model.replace("_", " ").replace("fp32", "FP32").replace("int8", "INT8"), *shares, size, file)
     return table
 
 
@@ -56,7 +56,7 @@ def main() -> None:
     try:
         console = Console()
         console.print(summary_table())
-        console.print(f"Report with pictures: {REPORT}", highlight=False)
+        console.print(f"ONNX files: {EDGE}, report with pictures: {REPORT}", highlight=False)
     except UserError as error:
         sys.exit(f"error: {error}")
 
