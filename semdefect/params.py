@@ -169,4 +169,6 @@ def load_params(path: str | Path = "params.yaml") -> Params:
         raise UserError(f"{path} is not in {Path.cwd()}: run stages from the repository's root") from None
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as broken:
         raise UserError(f"{path} cannot be read as YAML: {' '.join(str(broken).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no parameters: restore it with git checkout {path}")
     return check_params(content, str(path))

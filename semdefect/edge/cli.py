@@ -181,7 +181,11 @@ def _score(options: argparse.Namespace) -> int:
     figures = score(truth, probabilities, classes)
     figures["guard"] = guard_figures(probabilities, truth, classifier.metadata.threshold)
     figures |= {"model": str(options.model), "folder": str(options.folder), "unreadable": unreadable}
-    print(json.dumps(figures, sort_keys=True) if options.json else score_text(figures))
+    print(
+        json.dumps(figures, sort_keys=True)
+        if options.json
+        else f"{options.model} on {options.folder}\n\n{score_text(figures)}"
+    )
     for failure in unreadable:
         _print_error(failure["error"])
     if unreadable:
