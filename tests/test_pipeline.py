@@ -75,7 +75,7 @@ def test_experiment_reruns_distill_and_after_and_is_reviewable(reproduced: Proje
     text = json.dumps(figures)
     assert not re.search("time|second|date", text) and not re.search(r"\d\.\d{7}", text)
     diff = reproduced.run("dvc", "metrics", "diff", "--json", "main", "warm").stdout
-    assert "metrics/distill/metrics.json" in diff and "metrics/train_teacher/metrics.json" not in diff
+    assert "metrics/evaluate/summary.json" in diff and "metrics/train_teacher/metrics.json" not in diff
     plots = reproduced.run("dvc", "plots", "diff", "main", "warm").stdout
     assert "index.html" in plots
     control = reproduced.run("dvc", "exp", "run", "-n", "control", "-S", "distill.alpha=1.0").stdout
