@@ -86,6 +86,10 @@ class Checkpoint:
                 _, index, entry = key.split("/", 2)
                 saved.setdefault(int(index), {})[entry] = tensor
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": saved})
+        for parameter, state in self.optimizer.state.items():
+            for entry, tensor in state.items():
+                if tensor.shape == parameter.shape:  # the fused update walks memory: both must lie in the same order
+                    state[entry] = torch.empty_like(parameter).copy_(tensor)
 
     def discard(self) -> None:
         """Remove the state; called when the stage has written its results."""
