@@ -1,7 +1,13 @@
 """Fixtures for tests that run the project as a user does."""
 
+import signal
+
 import pytest
 from project import Project, copy_project
+
+# A shell starts background jobs with Ctrl-C ignored, and their children inherit that: tests that interrupt a program
+# must find it as a terminal starts it, wherever they run.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
