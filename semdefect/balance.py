@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from joblib import Parallel, delayed
+from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
@@ -17,7 +18,7 @@ from semdefect.errors import UserError
 from semdefect.manifest import Row
 from semdefect.params import Synthesize
 from semdefect.seeds import DATA_SET, image_seed
-from semdefect.synthesis import augment, render
+from semdefect.synthesis import Rendered, augment, render
 
 #: More children of one real image add copies, not information.
 MAX_CHILDREN = 8
@@ -73,6 +74,14 @@ def load_base_images(folder: Path, correlation: float) -> list[BaseImage]:
     ]
 
 
+def conflicting_labels(bases: Iterable[BaseImage]) -> list[list[BaseImage]]:
+    """Groups of near-duplicates whose members have different labels: mistakes, or a defect as small as the noise."""
+    groups: dict[str, list[BaseImage]] = {}
+    for base in bases:
+        groups.setdefault(base.group, []).append(base)
+    return [members for members in groups.values() if len({base.label for base in members}) > 1]
+
+
 def plan(bases: Iterable[BaseImage], settings: Synthesize, seed: int) -> list[Job]:
     """The images of a balanced data set: ``settings.images_per_class`` of each class.
 
@@ -118,21 +127,41 @@ def write_images(jobs: list[Job], folder: Path, size: int, workers: int) -> list
 
 def write_image(job: Job, folder: Path, size: int) -> Row:
     """Write one image of ``size``² px and return its row."""
-    family, source_id, group, bbox = "original", f"rendered/{job.label}/{job.seed}", "", ""
     if job.base is None:
         drawn = render(job.label, job.seed, size)
-        pixels, family, group = drawn.image, drawn.family, source_id
-        bbox = " ".join(map(str, drawn.bbox)) if drawn.bbox else ""
+        pixels, source_id = drawn.image, f"rendered/{job.label}/{job.seed}"
+        box = " ".join(map(str, drawn.bbox)) if drawn.bbox else ""
+        row = Row(job.path, job.label, "rendered", drawn.family, source_id, source_id, job.seed, size, box)
     else:
-        pixels, source_id, group = (
-            to_pixels(open_gray(job.base.path), size),
-            job.base.source_id,
-            job.base.group,
-        )
-        if job.augmented:
-            family = "augmented"
-            pixels, _ = augment(np.random.default_rng(job.seed), pixels, job.label)
+        family = "augmented" if job.augmented else "original"
+        pixels = _real_pixels(job.base.path, job.label, family, job.seed, size)
+        row = Row(job.path, job.label, "real", family, job.base.source_id, job.base.group, job.seed, size, "")
     with replacing(folder / job.path) as temporary:
         Image.fromarray(pixels).save(temporary)
-    origin = "rendered" if job.base is None else "real"
-    return Row(job.path, job.label, origin, family, source_id, group, job.seed, bbox)
+    return row
+
+
+def _real_pixels(path: Path, label: str, family: str, seed: int, size: int) -> NDArray[np.uint8]:
+    """The real image at ``path``, or its child of this ``seed``."""
+    pixels = to_pixels(open_gray(path), size)
+    if family == "augmented":
+        pixels, _ = augment(np.random.default_rng(seed), pixels, label)
+    return pixels
+
+
+def redraw(row: Row, real: Path) -> tuple[NDArray[np.uint8], Rendered | None]:
+    """Draw an image of the data set again, from its row alone; real ones need their base image below ``real``.
+
+    Returns:
+        Pixels ``[row.size, row.size]`` uint8, and for a rendered image all that is known about it.
+
+    Raises:
+        UserError: the row names no place below ``real``, or the base image cannot be read.
+    """
+    if row.origin == "rendered":
+        drawn = render(row.label, row.seed, row.size, row.family)
+        return drawn.image, drawn
+    source = Path(row.source_id)
+    if source.is_absolute() or ".." in source.parts:
+        raise UserError(f"{row.path}: its base image {row.source_id!r} is not below {real}; run `dvc repro synthesize`")
+    return _real_pixels(real / source, row.label, row.family, row.seed, row.size), None

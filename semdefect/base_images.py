@@ -42,6 +42,9 @@ def _class_images(folder: Path) -> list[Path]:
         if entry.is_dir() and not entry.name.startswith("."):
             raise UserError(f"{entry} is a folder within a class: move its images up to {folder}")
     images = list_images(folder)
+    for image in images:
+        if not image.name.isprintable():  # not UTF-8, say: no manifest could name it
+            raise UserError(f"{ascii(str(image))[1:-1]} has a name that is not readable text: rename it")
     if not images and folder.with_name(f"{folder.name}.dvc").exists():
         raise UserError(f"{folder} is tracked by DVC but its images are not here: run `dvc pull {folder}.dvc`")
     if not images:

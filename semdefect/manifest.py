@@ -24,7 +24,8 @@ class Row:
     family: str  #: scene family of a rendered image; ``original`` or ``augmented`` for a real one
     source_id: str  #: the base image: path below ``data/real`` or ``rendered/<class>/<seed>``
     group: str  #: lineage group; never crosses a split
-    seed: int  #: draws the image again, together with class, family and base image
+    seed: int  #: draws the image again, together with class, size, family and base image
+    size: int  #: side in px
     bbox: str  #: defect's bounding box ``x0 y0 x1 y1`` in px, or empty
 
 
@@ -68,7 +69,8 @@ def _row(path: Path, number: int, cells: dict[str, str]) -> Row:
     image = Path(cells["path"])
     if image.is_absolute() or ".." in image.parts:
         raise UserError(f"{path}, line {number}: {cells['path']!r} leaves {IMAGES}")
-    if not cells["seed"].isdecimal():
-        raise UserError(f"{path}, line {number}: seed {cells['seed']!r} is not a whole number")
-    values = {name: value for name, value in cells.items() if name not in ("class", "seed")}
-    return Row(label=cells["class"], seed=int(cells["seed"]), **values)
+    for name in ("seed", "size"):
+        if not cells[name].isdecimal():
+            raise UserError(f"{path}, line {number}: {name} {cells[name]!r} is not a whole number")
+    values = {name: value for name, value in cells.items() if name not in ("class", "seed", "size")}
+    return Row(label=cells["class"], seed=int(cells["seed"]), size=int(cells["size"]), **values)

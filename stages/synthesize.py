@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 from semdefect.atomic import write_json
-from semdefect.balance import load_base_images, plan, write_images
+from semdefect.balance import conflicting_labels, load_base_images, plan, write_images
 from semdefect.manifest import IMAGES, write_manifest
 from semdefect.params import Params
 from semdefect.sheet import sample_sheet
@@ -26,6 +26,12 @@ def main(params: Params) -> None:
     """Write the data set beside its place, then move it there whole."""
     settings = params.synthesize
     bases = load_base_images(REAL, settings.duplicate_correlation)
+    conflicts = conflicting_labels(bases)
+    if conflicts:
+        first = " and ".join(base.source_id for base in conflicts[0])
+        print(
+            f"note: {len(conflicts)} groups of near-duplicate real images have more than one label, the first: {first}"
+        )
     jobs = plan(bases, settings, params.base.seed)
     unfinished = IMAGES.with_name(f".{IMAGES.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -43,6 +49,7 @@ def main(params: Params) -> None:
         "rendered_images": origins["rendered"],
         "scene_families": len({row.family for row in rows if row.origin == "rendered"}),
         "real_near_duplicates": len(bases) - len({base.group for base in bases}),
+        "real_label_conflicts": len(conflicts),
     }
     write_json(METRICS / "synthesize.json", figures)
 

@@ -44,6 +44,7 @@ def row(path: str, **changes: Any) -> Row:
         "source_id": f"rendered/{path}",
         "group": f"rendered/{path}",
         "seed": 1,
+        "size": 224,
         "bbox": "",
     }
     return Row(path=path, **fields | changes)

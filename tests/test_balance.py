@@ -2,6 +2,7 @@
 
 import csv
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 from samples import params, texture
 
 from semdefect import CLASSES
-from semdefect.balance import MAX_CHILDREN, BaseImage, load_base_images, plan, write_images
+from semdefect.balance import MAX_CHILDREN, BaseImage, conflicting_labels, load_base_images, plan, redraw, write_images
 from semdefect.errors import UserError
 from semdefect.manifest import read_manifest, write_manifest
 
@@ -166,6 +167,28 @@ def test_originals_keep_their_pixels_and_children_differ_from_them(real, written
     children = [folder / row.path for row in rows if row.family == "augmented"]
     assert len(children) > 4
     assert len({path.read_bytes() for path in children} | seen) == len(children) + len(seen)
+
+
+def test_every_image_is_drawn_again_from_its_row_alone(real, written):
+    folder, rows = written
+    for row in rows:
+        pixels, drawn = redraw(row, real)
+        assert np.array_equal(pixels, np.asarray(Image.open(folder / row.path))), row.path
+        assert (drawn is None) == (row.origin == "real")
+
+
+def test_a_row_whose_base_image_lies_elsewhere_is_refused(real, written):
+    child = next(row for row in written[1] if row.family == "augmented")
+    with pytest.raises(UserError, match="is not below"):
+        redraw(replace(child, source_id="../../etc/passwd"), real)
+
+
+def test_near_duplicates_under_two_labels_are_told():
+    pair = [BaseImage(Path(name), name[:3], name, "real-00000") for name in ("via/a.png", "ler/b.png")]
+    others = [BaseImage(Path(name), "via", name, f"real-{name}") for name in ("via/c.png", "via/d.png")]
+    twins = [replace(other, group="real-00007") for other in others]
+    assert conflicting_labels([*pair, *others, *twins]) == [pair]
+    assert conflicting_labels([*others, *twins]) == []
 
 
 def test_the_manifest_of_written_images_reads_back(written, tmp_path):

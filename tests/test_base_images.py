@@ -54,6 +54,12 @@ def test_a_folder_with_a_readme_alone_means_no_real_images(tmp_path):
     assert load_base_images(tmp_path, 0.85) == []
 
 
+def test_a_name_that_is_no_text_is_refused_by_its_bytes(real):
+    path = real / "crack" / "caf\udce9.png"
+    path.write_bytes((real / "crack" / "one.png").read_bytes())
+    assert "crack/caf\\udce9.png has a name" in refusal(real)
+
+
 def test_a_missing_folder_says_how_to_get_it_back(tmp_path):
     assert "git checkout" in refusal(tmp_path / "real")
 

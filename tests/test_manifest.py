@@ -13,7 +13,7 @@ ROWS = [
     row("crack/00000_rendered.png", bbox="3 4 50 60", family="fields"),
     row("via/ünï.png"),
 ]
-COLUMNS = "path,class,origin,family,source_id,group,seed,bbox\n"
+COLUMNS = "path,class,origin,family,source_id,group,seed,size,bbox\n"
 
 
 @pytest.fixture
@@ -68,15 +68,16 @@ def test_other_columns_are_refused(manifest, header):
         read_manifest(manifest)
 
 
-def test_a_seed_that_is_no_number_is_refused(manifest):
-    manifest.write_text(COLUMNS + "via/a.png,via,rendered,lines,s,g,-3,\n")
-    with pytest.raises(UserError, match="line 2: seed '-3'"):
+@pytest.mark.parametrize(("cells", "fault"), [("-3,224", "seed '-3'"), ("3,2x", "size '2x'")])
+def test_a_seed_or_size_that_is_no_number_is_refused(manifest, cells, fault):
+    manifest.write_text(COLUMNS + f"via/a.png,via,rendered,lines,s,g,{cells},\n")
+    with pytest.raises(UserError, match=f"line 2: {fault}"):
         read_manifest(manifest)
 
 
-@pytest.mark.parametrize("cells", ["via/a.png,via,rendered,lines", "via/a.png,via,rendered,lines,s,g,1,,extra"])
+@pytest.mark.parametrize("cells", ["via/a.png,via,rendered,lines", "via/a.png,via,rendered,lines,s,g,1,64,,extra"])
 def test_a_line_with_too_few_or_too_many_cells_is_refused(manifest, cells):
-    manifest.write_text(COLUMNS + f"via/b.png,via,rendered,lines,s,g,1,\n{cells}\n")
+    manifest.write_text(COLUMNS + f"via/b.png,via,rendered,lines,s,g,1,64,\n{cells}\n")
     with pytest.raises(UserError, match=r"manifest\.csv, line 3: wrong number of columns"):
         read_manifest(manifest)
 

@@ -14,7 +14,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,15 +31,19 @@ DEFAULT_MODEL = Path("models/edge/student_int8.onnx")
 _SUFFIXES = " ".join(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code; the entry point of the ``semdefect`` script."""
+#: Adds a command to the command line.
+Command = Callable[[Any], None]
+
+
+def main(arguments: Sequence[str] | None = None, more: Sequence[Command] = ()) -> int:
+    """Run the command line, with ``more`` commands than the device's own, and return its exit code."""
     # File names may hold bytes that the terminal cannot show. And Pillow warns about odd files on standard
     # error, in the middle of the progress bar: what matters of that comes back as an error.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    options = parser().parse_args(arguments)
+    options = parser(more).parse_args(arguments)
     try:
         return _run(options)
     except BrokenPipeError:
@@ -53,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(more: Sequence[Command] = ()) -> argparse.ArgumentParser:
     """The command line. A new subcommand is one more ``_add_...`` that sets ``run``, called from here."""
     top = argparse.ArgumentParser(
         prog="semdefect",
@@ -62,8 +66,8 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"%(prog)s {semdefect.__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _add_classify(commands)
-    _add_score(commands)
+    for add in (_add_classify, _add_score, *more):
+        add(commands)
     return top
 
 
@@ -126,15 +130,20 @@ def _add_model_options(command: argparse.ArgumentParser, json_help: str) -> None
         help="exported model (default: %(default)s)",
     )
     command.add_argument(
-        "--threads", type=_threads, default=1, metavar="N", help="CPU threads for the network (default: 1)"
+        "--threads", type=whole(1, MAX_THREADS), default=1, metavar="N", help="CPU threads for the network (default: 1)"
     )
     command.add_argument("--json", action="store_true", help=json_help)
 
 
-def _threads(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text[:9]) <= MAX_THREADS:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MAX_THREADS}, not {text!r}")
-    return int(text)
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """An argument's type: a whole number from ``low`` to ``high``."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or len(text) > 18 or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {low} to {high}, not {text!r}")
+        return int(text)
+
+    return parse
 
 
 def _classify(options: argparse.Namespace) -> int:

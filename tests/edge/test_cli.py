@@ -227,7 +227,7 @@ def test_progress_only_on_a_terminal(command, model, folder):
 def test_imports_nothing_that_a_device_lacks():
     late = ["onnxruntime", "tqdm"]  # imported when needed: both cost time at the start
     names = [*FOREIGN, *late]
-    code = f"import semdefect.edge.cli, sys; print([m for m in {names} if m in sys.modules])"
+    code = f"import semdefect.cli, sys; print([m for m in {names} if m in sys.modules])"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
@@ -236,7 +236,7 @@ def test_imports_nothing_that_a_device_lacks():
 def test_a_run_loads_only_what_a_device_has(model, folder):
     """Every module loaded by a whole run comes from the standard library or the four packages."""
     code = (
-        "import sys; from semdefect.edge.cli import main\n"
+        "import sys; from semdefect.cli import main\n"
         f"main(['classify', {str(folder)!r}, '--model', {str(model)!r}])\n"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)"
     )

@@ -1,0 +1,93 @@
+"""The ``semdefect`` command: what runs on the device, and ``render``, which needs the training packages."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from semdefect import CLASSES
+from semdefect.edge import cli
+from semdefect.errors import UserError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; the entry point of the ``semdefect`` script."""
+    return cli.main(arguments, [_add_render])
+
+
+def _add_render(commands: Any) -> None:
+    command = commands.add_parser(
+        "render",
+        help="draw SEM images with known defects",
+        description="Draw SEM images from nothing: contact sheets to look at, or images with masks and records.\n"
+        "Image i has the seed SEED + i; the same class, seed and size give the same image anywhere.",
+        epilog="examples:\n"
+        "  semdefect render --class bridge --n 48 --sheet sheet.png --masks\n"
+        "  semdefect render --sheet all.png                      # every class\n"
+        "  semdefect render --class via --family void --n 10 --images out/\n"
+        "  semdefect render --row bridge/00012_rendered.png --images out/   # again, from the data set's manifest\n"
+        "  semdefect render --list",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument(
+        "--class", dest="class_name", choices=CLASSES, metavar="CLASS", help=f"one of {', '.join(CLASSES)}; default all"
+    )
+    command.add_argument("--family", metavar="NAME", help="scene family of the class; default: as they come")
+    command.add_argument(
+        "--n", type=cli.whole(1, 100_000), default=24, metavar="N", help="images a class (default: %(default)s)"
+    )
+    command.add_argument(
+        "--seed", type=cli.whole(0, 10**15), default=0, metavar="N", help="seed of the first (default: 0)"
+    )
+    command.add_argument(
+        "--size", type=cli.whole(64, 1024), default=224, metavar="PX", help="side, 64-1024 px (default: 224)"
+    )
+    command.add_argument("--sheet", type=Path, metavar="FILE", help="contact sheet to write, a .png")
+    command.add_argument("--masks", action="store_true", help="on the sheet, each image again with only its defect lit")
+    command.add_argument(
+        "--images", type=Path, metavar="FOLDER", help="write each image, its mask and its record (JSON) there"
+    )
+    command.add_argument("--row", metavar="PATH", help="draw this image of the data set again, by its path there")
+    command.add_argument(
+        "--manifest",
+        type=Path,
+        default=Path("data/synthetic/manifest.csv"),
+        metavar="FILE",
+        help="where --row looks (default: %(default)s)",
+    )
+    command.add_argument("--list", action="store_true", help="print classes and families with their shares")
+    command.set_defaults(run=_render)
+
+
+def _render(options: argparse.Namespace) -> int:
+    try:
+        from semdefect import rendering  # not on the device
+    except ModuleNotFoundError as missing:
+        raise UserError(
+            f"render needs the training packages ({missing.name} is not installed): "
+            f"run pip install -r requirements.txt in the repository"
+        ) from None
+    if options.list:
+        print(rendering.family_list())
+        return 0
+    if not options.sheet and not options.images:
+        raise UserError("nothing to write: pass --sheet FILE, --images FOLDER or --list")
+    if options.sheet and options.sheet.suffix.lower() != ".png":
+        raise UserError(f"{options.sheet}: a sheet is a PNG; pass a name that ends in .png")
+    if options.family and not options.class_name:
+        raise UserError(f"--family {options.family} belongs to a class: pass --class too")
+    if options.row:
+        pictures = [rendering.picture_of_row(options.row, options.manifest)]
+    else:
+        names = [options.class_name] if options.class_name else CLASSES
+        pictures = rendering.pictures(names, options.n, options.seed, options.size, options.family)
+    if options.sheet:
+        rendering.write_sheet(pictures, options.sheet, options.masks)
+    if options.images:
+        rendering.write_pictures(pictures, options.images)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

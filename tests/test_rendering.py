@@ -1,0 +1,120 @@
+"""`semdefect render`: sheets, images that explain themselves, images of a data set drawn again."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from samples import ROOT, row
+
+from semdefect import CLASSES, cli
+from semdefect.manifest import write_manifest
+from semdefect.synthesis import families_of, render
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def run(capsys, *arguments):
+    """Exit code, standard output and standard error of ``semdefect render``."""
+    try:
+        code = cli.main(["render", *map(str, arguments)])
+    except SystemExit as wrong:
+        code = wrong.code
+    return code, *capsys.readouterr()
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_an_image_comes_with_its_mask_and_everything_that_was_drawn(capsys, tmp_path):
+    code, out, err = run(capsys, "--class", "bridge", "--n", 2, "--seed", 5, "--size", 64, "--images", "out")
+    assert (code, out, err) == (0, "", "")
+    expected = render("bridge", 6, 64)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        name for seed in (5, 6) for name in (f"bridge_{seed}.json", f"bridge_{seed}.png", f"bridge_{seed}_mask.png")
+    ]
+    assert np.array_equal(pixels("out/bridge_6.png"), expected.image)
+    assert np.array_equal(pixels("out/bridge_6_mask.png") > 0, expected.mask)
+    record = json.loads((tmp_path / "out" / "bridge_6.json").read_text())
+    assert (record["family"], record["seed"], record["size"]) == (expected.family, 6, 64)
+    assert record["defects"][0]["bbox"] == list(expected.bbox)
+    assert record["scene"] and record["imaging"]
+
+
+def test_a_sheet_of_every_class_grows_with_masks(capsys):
+    assert run(capsys, "--n", 2, "--size", 64, "--sheet", "plain.png")[0] == 0
+    assert run(capsys, "--n", 2, "--size", 64, "--sheet", "masks.png", "--masks")[0] == 0
+    plain, masks = pixels("plain.png"), pixels("masks.png")
+    assert len(plain) == len(masks) > len(CLASSES) * 112
+    assert masks.shape[1] - plain.shape[1] > 2 * 112
+
+
+def test_a_family_is_drawn_alone(capsys, tmp_path):
+    assert run(capsys, "--class", "via", "--family", "void", "--n", 3, "--size", 64, "--images", "out")[0] == 0
+    records = [json.loads(path.read_text()) for path in (tmp_path / "out").glob("*.json")]
+    assert [record["family"] for record in records] == ["void"] * 3
+
+
+def test_the_list_names_every_family_with_its_share(capsys):
+    code, out, _ = run(capsys, "--list")
+    rows = [line.split() for line in out.splitlines()]
+    assert code == 0
+    assert {(label, name) for label, name, _ in rows} == {
+        (label, name) for label in CLASSES for name in families_of(label)
+    }
+    for label in CLASSES:
+        assert sum(float(share[:-1]) for other, _, share in rows if other == label) == pytest.approx(100, abs=0.5)
+
+
+def test_an_image_of_the_data_set_is_drawn_again_from_its_row(capsys):
+    drawn = render("crack", 123, 96)
+    write_manifest(Path("data/synthetic/manifest.csv"), [row("crack/7.png", seed=123, size=96, family=drawn.family)])
+    assert run(capsys, "--row", "crack/7.png", "--images", "out")[0] == 0
+    assert np.array_equal(pixels("out/7.png"), drawn.image)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["--sheet"]),
+        (["--sheet", "sheet.jpg"], ["sheet.jpg", ".png"]),
+        (["--family", "void", "--sheet", "s.png"], ["void", "--class"]),
+        (["--class", "via", "--family", "fork", "--sheet", "s.png"], ["via", "fork", "void"]),
+        (["--row", "via/0.png", "--images", "out"], ["manifest.csv", "dvc repro"]),
+    ],
+)
+def test_what_cannot_be_drawn_is_said_in_one_sentence(capsys, tmp_path, arguments, words):
+    code, out, err = run(capsys, *arguments)
+    assert (code, out) == (1, "")
+    assert err.startswith("error: ") and err.count("\n") == 1
+    assert all(word in err for word in words)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--size", 63), ("--size", 1025), ("--n", 0), ("--seed", -1), ("--class", "tidy")]
+)
+def test_a_value_out_of_range_is_named(capsys, option, value):
+    code, _, err = run(capsys, option, value, "--sheet", "s.png")
+    assert code == 2
+    assert option in err and str(value) in err
+
+
+def test_where_the_training_packages_are_missing_it_says_so(tmp_path):
+    (tmp_path / "scipy.py").write_text("raise ModuleNotFoundError('no scipy here', name='scipy')")
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    done = subprocess.run(
+        [sys.executable, "-m", "semdefect.cli", "render", "--list"], env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    assert "scipy is not installed" in done.stderr and "requirements.txt" in done.stderr
