@@ -8,6 +8,7 @@ from string import Template
 from typing import Any
 
 from semdefect.atomic import replacing
+from semdefect.edge.table import percent
 
 _PAGE = Template("""<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -53,10 +54,6 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f'<div class="wide"><table>{line(header, "th")}{body}</table></div>'
 
 
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{share:.1%}"
-
-
 def _accuracy_table(details: dict[str, Any]) -> str:
     header = [
         "model",
@@ -70,7 +67,7 @@ def _accuracy_table(details: dict[str, Any]) -> str:
     ]
     keys = ["accuracy", "mean_class_accuracy", "macro_f1", "escape_rate", "overkill_rate"]
     rows = [
-        [model, name, str(figures["images"]), *(_percent(figures[key]) for key in keys)]
+        [model, name, str(figures["images"]), *(percent(figures[key]) for key in keys)]
         for model, by_set in details.items()
         for name, figures in by_set.items()
     ]
@@ -84,12 +81,12 @@ def _summary_table(summary: dict[str, Any]) -> str:
         if key not in ("accuracy", "macro_f1")
         for inner, value in (content.items() if isinstance(content, dict) else [("", content)])
     }
-    return _table(["figure (INT8, mixed)", "value"], [[key, _percent(value)] for key, value in flat.items()])
+    return _table(["figure (INT8, mixed)", "value"], [[key, percent(value)] for key, value in flat.items()])
 
 
 def _class_table(per_class: dict[str, Any]) -> str:
     rows = [
-        [name, str(figures["images"]), _percent(figures["purity"]), _percent(figures["recall"])]
+        [name, str(figures["images"]), percent(figures["purity"]), percent(figures["recall"])]
         for name, figures in per_class.items()
     ]
     return _table(["class", "images", "purity", "recall"], rows)

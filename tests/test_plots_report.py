@@ -68,7 +68,7 @@ def test_the_report_shows_the_figures_of_each_model_and_class(page):
     for model in ("teacher", "student_fp32", "student_int8"):
         assert re.search(rf"{model} +mixed +16 +81\.2%", text)
     assert all(f" {label} " in text for label in CLASSES)
-    assert re.search(r"cmp +2 +– +0\.0%", text)  # never called: no purity to tell
+    assert re.search(r"cmp +2 +- +0\.0%", text)  # never called: no purity to tell
     assert "None" not in text
     assert "nan" not in text
 
