@@ -1,7 +1,8 @@
 """Seeds that never meet: each use of the renderer draws from a stream of its own."""
 
-#: The data set that is split; further images for the teacher's training; the same for the student's.
-DATA_SET, TEACHER, STUDENT = range(3)
+#: The data set that is split; further images for the teacher's training; the same for the student's; benchmarks'
+#: validation images.
+DATA_SET, TEACHER, STUDENT, BENCHMARK = range(4)
 _STREAMS, _PER_STREAM = 16, 10**7
 
 

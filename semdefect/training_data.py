@@ -38,8 +38,13 @@ def validation_images(recipe: Training) -> ImageSet:
     return load_images(read_manifest(SPLITS / "val.csv"), recipe.resolution)
 
 
-def fresh_images(per_class: int, resolution: int, stream: int, seed: int) -> ImageSet:
-    """``per_class`` rendered images of each class for training only, from a seed stream that no split holds."""
+def fresh_images(
+    per_class: int, resolution: int, stream: int, seed: int, without: frozenset[str] = frozenset()
+) -> ImageSet:
+    """``per_class`` rendered images of each class for training only, from a seed stream that no split holds.
+
+    Families named in ``without`` (``bridge/fork``) are left out; their clean twins are not.
+    """
     jobs = [
         (
             label,
@@ -48,16 +53,18 @@ def fresh_images(per_class: int, resolution: int, stream: int, seed: int) -> Ima
         for number, label in enumerate(CLASSES)
         for start in range(0, per_class, _CHUNK)
     ]
-    work = Parallel(n_jobs=-1, return_as="generator")(delayed(_render)(*job, resolution) for job in jobs)
+    work = Parallel(n_jobs=-1, return_as="generator")(delayed(_render)(*job, resolution, without) for job in jobs)
     parts = list(tqdm(work, total=len(jobs), desc="render fresh images", disable=None, leave=False))
     pixels, masks = (torch.from_numpy(np.concatenate(arrays))[:, None] for arrays in zip(*parts, strict=True))
     labels = torch.arange(len(CLASSES)).repeat_interleave(per_class)
     return ImageSet(pixels, labels, masks, torch.ones(len(labels), dtype=torch.bool))
 
 
-def _render(label: str, seeds: list[int], resolution: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+def _render(
+    label: str, seeds: list[int], resolution: int, without: frozenset[str]
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Images ``[n, R, R]`` and masks ``[n, 32, 32]``, in which a cell is set where the defect touches it."""
-    drawn = [render(label, seed, resolution) for seed in seeds]
+    drawn = [render(label, seed, resolution, without=without) for seed in seeds]
     return np.stack([one.image for one in drawn]), np.stack([_coarse(one.mask) for one in drawn])
 
 

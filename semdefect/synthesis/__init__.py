@@ -6,7 +6,16 @@
 
 from .augment import augment
 from .corruptions import corrupt
-from .registry import FAMILIES, families_of
+from .registry import FAMILIES, check_families, families_of
 from .render import RENDERER_VERSION, Rendered, render
 
-__all__ = ["FAMILIES", "RENDERER_VERSION", "Rendered", "augment", "corrupt", "families_of", "render"]
+__all__ = [
+    "FAMILIES",
+    "RENDERER_VERSION",
+    "Rendered",
+    "augment",
+    "check_families",
+    "corrupt",
+    "families_of",
+    "render",
+]

@@ -1,13 +1,13 @@
 """Which families of scenes each class has. A family registers itself when its module is imported."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from semdefect import CLASSES
 from semdefect.errors import UserError
 
 from .canvas import Canvas
-from .sampling import Rng
+from .sampling import Rng, pick
 from .scene import Scene
 
 Draw = Callable[[Rng, Canvas], Scene]
@@ -58,6 +58,28 @@ def families_of(class_name: str) -> dict[str, Family]:
         raise UserError(f"unknown class {class_name!r}: use one of {', '.join(CLASSES)}")
     known = FAMILIES[class_name]
     return {name: known[name] for name in sorted(known)}
+
+
+def pick_family(rng: Rng, class_name: str, without: frozenset[str] = frozenset()) -> Family:
+    """Draw a family of a class by its weights; one named in ``without`` (``bridge/fork``) is drawn again.
+
+    So leaving a family out changes only the images that were of it. A class without any family left, or a name that
+    is none, is a UserError.
+    """
+    members = families_of(class_name)
+    weights = {name: entry.weight for name, entry in members.items()}
+    chosen = pick(rng, weights)
+    left = {name: weight for name, weight in weights.items() if f"{class_name}/{name}" not in without}
+    if not left:
+        raise UserError(f"class {class_name} has no family left: leave one in")
+    return members[chosen if chosen in left else pick(rng, left)]
+
+
+def check_families(names: Iterable[str]) -> None:
+    """Refuse what is not ``class/family``, with a UserError that lists the allowed names."""
+    for name in names:
+        class_name, _, family_name = name.partition("/")
+        find_family(class_name, family_name)
 
 
 def find_family(class_name: str, name: str) -> Family:

@@ -12,7 +12,7 @@ from . import families  # noqa: F401  imported so that every family registers it
 from .canvas import Canvas, canvas_of
 from .imaging import Exposure, image_scene
 from .overlays import add_overlays
-from .registry import Family, families_of, find_family
+from .registry import Family, families_of, find_family, pick_family
 from .sampling import Rng, pick
 from .scene import Scene
 
@@ -50,19 +50,25 @@ class Rendered:
     record: dict[str, Any]
 
 
-def render(class_name: str, seed: int, size: int = 224, family: str | None = None) -> Rendered:
-    """Render an image of a class, of a random family or a given one.
+def render(
+    class_name: str,
+    seed: int,
+    size: int = 224,
+    family: str | None = None,
+    without: frozenset[str] = frozenset(),
+) -> Rendered:
+    """Render an image of a class, of a random family (of none named in ``without``, as ``bridge/fork``) or a given one.
 
     The same arguments give the same bytes in any order and process. A clean image of a family ``<class>_off``
     is exactly the image of that class, seed and size, with the defect off.
     """
-    members, seed = families_of(class_name), int(seed)
+    seed = int(seed)
     if seed < 0:
         raise UserError(f"seed {seed} is negative: use a whole number from 0")
     if size < 32:
         raise UserError(f"size {size} is too small to render: use at least 32 px")
     if family is None:
-        chosen = members[pick(_stream(class_name, seed, 0), {name: entry.weight for name, entry in members.items()})]
+        chosen = pick_family(_stream(class_name, seed, 0), class_name, without)
     else:
         chosen = find_family(class_name, family)
     source = _twin_source(chosen, seed) if chosen.twin_of else chosen
@@ -116,11 +122,11 @@ def _stream(class_name: str, seed: int, *purpose: int) -> Rng:
 def _twin_source(chosen: Family, seed: int) -> Family:
     """Return the family that the defect class picks for this seed, or one with a twin if it has none."""
     assert chosen.twin_of is not None
-    members = families_of(chosen.twin_of)
     stream = _stream(chosen.twin_of, seed, 0)
-    picked = members[pick(stream, {name: entry.weight for name, entry in members.items()})]
+    picked = pick_family(stream, chosen.twin_of)
     if picked.paired:
         return picked
+    members = families_of(chosen.twin_of)
     paired = {name: entry.weight for name, entry in members.items() if entry.paired}
     return members[pick(stream, paired)]
 

@@ -1,0 +1,224 @@
+"""Sim-to-real: train the student on rendered images only, and score it on real ones that trained nothing.
+
+    python -m benchmarks.sim2real --real ../shared/real_sem               # one seed: about 20 minutes on two cores
+    python -m benchmarks.sim2real --real ../shared/real_sem --seeds 3     # the figure that is quoted
+    python -m benchmarks.sim2real --real ../shared/real_sem --epochs 4 --images 2000 --without bridge/fork
+
+The student is params.yaml's (`distill`), trained on labels and masks without a teacher. It is scored on all labelled
+images of the folder, through the exported files and the device's code. Killed and run again it goes on; a finished
+seed of the same code and budget is not trained again (.scratch/sim2real). Only a run with the default budget and
+no family left out writes benchmarks/results/sim2real.json; others write beside it, under a name of their own.
+"""
+
+import argparse
+import csv
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
+
+from benchmarks.environment import write_result
+from semdefect import CLASSES
+from semdefect.device import create_accelerator
+from semdefect.edge.classifier import EdgeClassifier
+from semdefect.edge.metadata import ModelMetadata
+from semdefect.edge.scoring import confusion_matrix, recalls, score
+from semdefect.edge.table import percent
+from semdefect.errors import UserError
+from semdefect.export import save_onnx, to_onnx
+from semdefect.losses import LabelLoss
+from semdefect.network import create_network, file_sha256, load_network
+from semdefect.params import Base, Distill, load_params
+from semdefect.quantization import quantize_weights
+from semdefect.seeds import BENCHMARK, STUDENT
+from semdefect.synthesis import check_families
+from semdefect.training import Trainer, fingerprint
+from semdefect.training_data import fresh_images
+
+SCRATCH = Path(".scratch/sim2real")
+#: The budget of the quoted figure: rendered images a class, and passes over them.
+IMAGES, EPOCHS = 10_000, 9
+VALIDATION = 60
+
+
+@dataclass(frozen=True)
+class RealImages:
+    """Labelled real images: ``paths``, ``truth [N]`` class numbers and ``original``, the collection's own classes."""
+
+    paths: list[Path]
+    truth: NDArray[np.int64]
+    original: NDArray[np.str_]
+
+
+def load_real(folder: Path) -> RealImages:
+    """The labelled images that ``labels.csv`` of ``folder`` lists.
+
+    Raises:
+        UserError: the list is missing, or names other classes.
+    """
+    listing = folder / "labels.csv"
+    if not listing.is_file():
+        raise UserError(f"{listing} is missing: pass the folder of the labelled real images with --real")
+    with listing.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    unknown = sorted({row["class"] for row in rows} - set(CLASSES))
+    if unknown:
+        raise UserError(f"{listing} names {', '.join(unknown)}; the classes are {', '.join(CLASSES)}")
+    truth = np.array([CLASSES.index(row["class"]) for row in rows])
+    return RealImages([folder / row["path"] for row in rows], truth, np.array([row["original_class"] for row in rows]))
+
+
+def train(base: Base, recipe: Distill, without: frozenset[str], folder: Path) -> Path:
+    """Train the student of one seed, or take it from ``folder`` where it is finished; its checkpoint."""
+    accelerator = create_accelerator(base, bf16_pays=False)
+    network = create_network(recipe.model, recipe.resolution)
+    data = fresh_images(recipe.fresh_per_class, recipe.resolution, STUDENT, base.seed, without)
+    validation = fresh_images(VALIDATION, recipe.resolution, BENCHMARK, base.seed)
+    identity = fingerprint(base, recipe, data, validation)
+    model, finished = folder / "model.safetensors", folder / "identity"
+    if finished.is_file() and finished.read_text() == identity:
+        return model
+    loss = LabelLoss(recipe.cell_weight)
+    trainer = Trainer(f"sim2real-{folder.name}", network, loss, recipe, data, accelerator, base.seed)
+    trainer.run(validation, model, folder, identity)
+    finished.write_text(identity)
+    return model
+
+
+def export(checkpoint: Path) -> dict[str, Path]:
+    """FP32 and INT8 files of a checkpoint, beside it; without calibration, which changes no class."""
+    about = ModelMetadata(CLASSES, 1.0, 0.0, 0.95, "fp32", file_sha256(checkpoint))
+    fp32 = to_onnx(load_network(checkpoint))
+    files = {"fp32": checkpoint.with_name("fp32.onnx"), "int8": checkpoint.with_name("int8.onnx")}
+    save_onnx(fp32, about, files["fp32"])
+    save_onnx(quantize_weights(fp32), about, files["int8"])
+    return files
+
+
+def probabilities(model: Path, images: RealImages, threads: int) -> NDArray[np.float64]:
+    """What ``model`` says of the real images, ``[N, 8]``.
+
+    Raises:
+        UserError: an image cannot be read.
+    """
+    classifier = EdgeClassifier(model, threads)
+    bar = tqdm(images.paths, desc=model.stem, unit="image", disable=None, leave=False)
+    rows = []
+    for result in classifier.classify_many(bar):
+        if not hasattr(result, "probabilities"):
+            raise UserError(result.error)
+        rows.append(list(result.probabilities.values()))
+    return np.array(rows)
+
+
+def figures_of(runs: Sequence[dict[str, NDArray[np.float64]]], images: RealImages) -> dict[str, Any]:
+    """Means over the ``runs`` (one a seed, file → probabilities), and what each seed gave.
+
+    The top-level figures are of the FP32 file; ``int8`` holds the INT8 file's beside them.
+    """
+    scores = [{name: score(images.truth, rows, CLASSES) for name, rows in run.items()} for run in runs]
+    confusion = sum(confusion_matrix(images.truth, run["fp32"].argmax(axis=1), len(CLASSES)) for run in runs)
+    hits = np.mean([run["fp32"].argmax(axis=1) == images.truth for run in runs], axis=0)
+
+    def mean(file: str, key: str) -> float:
+        return float(np.mean([one[file][key] for one in scores]))
+
+    return {
+        "accuracy": mean("fp32", "accuracy"),
+        "mean_class_accuracy": mean("fp32", "mean_class_accuracy"),
+        "int8": {key: mean("int8", key) for key in ("accuracy", "mean_class_accuracy")},
+        "recall": dict(zip(CLASSES, recalls(np.asarray(confusion)), strict=True)),
+        "recall_by_original_class": {
+            name: float(hits[images.original == name].mean()) for name in sorted(set(images.original.tolist()))
+        },
+        "confusion": np.asarray(confusion).tolist(),
+        "images": len(images.truth),
+        "seeds": [
+            {key: one["fp32"][key] for key in ("accuracy", "mean_class_accuracy", "escape_rate", "overkill_rate")}
+            for one in scores
+        ],
+    }
+
+
+def show(figures: dict[str, Any]) -> None:
+    """Print headline, recall by class and by original class, and the confusion matrix."""
+    console = Console()
+    for file, part in (("FP32", figures), ("INT8", figures["int8"])):
+        console.print(
+            f"{file}: accuracy {percent(part['accuracy'])}, mean class accuracy "
+            f"{percent(part['mean_class_accuracy'])} on {figures['images']} real images, mean of "
+            f"{len(figures['seeds'])} seed(s)"
+        )
+    table = Table("true \\ called", *CLASSES, "recall", title="Confusion (FP32, all seeds)")
+    for name, row in zip(CLASSES, figures["confusion"], strict=True):
+        table.add_row(name, *map(str, row), percent(figures["recall"][name]))
+    console.print(table)
+    by_original = [f"{name} {percent(share)}" for name, share in figures["recall_by_original_class"].items()]
+    console.print("recall by original class:", ", ".join(by_original))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    top.add_argument("--real", type=Path, required=True, metavar="FOLDER", help="labelled real images, with labels.csv")
+    top.add_argument("--seeds", type=int, default=1, metavar="N", help="runs, of seeds 0 to N - 1 (default: 1)")
+    top.add_argument("--images", type=int, default=IMAGES, metavar="N", help=f"rendered images a class ({IMAGES})")
+    top.add_argument("--epochs", type=int, default=EPOCHS, metavar="N", help=f"passes over them ({EPOCHS})")
+    top.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        metavar="CLASS/FAMILY",
+        help="leave a scene family out of training; may be given several times",
+    )
+    return top
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train, score, print, write."""
+    images = load_real(options.real)
+    params = load_params()
+    recipe = params.distill.model_copy(update={"fresh_per_class": options.images, "epochs": options.epochs})
+    without = frozenset(options.without)
+    check_families(without)
+    quoted = (options.images, options.epochs) == (IMAGES, EPOCHS) and not without
+    parts = [] if quoted else [f"{options.images}x{options.epochs}", *sorted(without)]
+    name = "_".join(["sim2real", *(part.replace("/", "-") for part in parts)])
+    runs = []
+    for seed in range(options.seeds):
+        base = params.base.model_copy(update={"seed": seed})
+        folder = SCRATCH / f"{name}-{seed}"
+        files = export(train(base, recipe, without, folder))
+        runs.append({file: probabilities(path, images, base.threads) for file, path in files.items()})
+    figures = figures_of(runs, images)
+    figures["budget"] = {
+        "rendered_images": options.images * len(CLASSES),
+        "epochs": options.epochs,
+        "views": options.images * len(CLASSES) * options.epochs,
+        "resolution": recipe.resolution,
+        "without": sorted(without),
+    }
+    show(figures)
+    print(f"written to {write_result(name, figures)}")
+
+
+def main() -> None:
+    """Run the command line; errors in one sentence."""
+    options = parser().parse_args()
+    try:
+        run(options)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("\nstopped; the same command goes on from the last finished epoch")
+
+
+if __name__ == "__main__":
+    main()
