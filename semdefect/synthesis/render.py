@@ -62,6 +62,7 @@ def render(
     The same arguments give the same bytes in any order and process. A clean image of a family ``<class>_off``
     is exactly the image of that class, seed and size, with the defect off.
     """
+    families_of(class_name)  # refuses an unknown class
     seed = int(seed)
     if seed < 0:
         raise UserError(f"seed {seed} is negative: use a whole number from 0")
