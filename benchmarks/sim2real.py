@@ -11,10 +11,8 @@ no family left out writes benchmarks/results/sim2real.json; others write beside 
 """
 
 import argparse
-import csv
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 from benchmarks.environment import write_result
+from benchmarks.real_images import RealImages, load_real
 from semdefect import CLASSES
 from semdefect.device import create_accelerator
 from semdefect.edge.classifier import EdgeClassifier
@@ -48,33 +47,6 @@ IMAGES, EPOCHS = 10_000, 9
 VALIDATION = 60
 
 
-@dataclass(frozen=True)
-class RealImages:
-    """Labelled real images: ``paths``, ``truth [N]`` class numbers and ``original``, the collection's own classes."""
-
-    paths: list[Path]
-    truth: NDArray[np.int64]
-    original: NDArray[np.str_]
-
-
-def load_real(folder: Path) -> RealImages:
-    """The labelled images that ``labels.csv`` of ``folder`` lists.
-
-    Raises:
-        UserError: the list is missing, or names other classes.
-    """
-    listing = folder / "labels.csv"
-    if not listing.is_file():
-        raise UserError(f"{listing} is missing: pass the folder of the labelled real images with --real")
-    with listing.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    unknown = sorted({row["class"] for row in rows} - set(CLASSES))
-    if unknown:
-        raise UserError(f"{listing} names {', '.join(unknown)}; the classes are {', '.join(CLASSES)}")
-    truth = np.array([CLASSES.index(row["class"]) for row in rows])
-    return RealImages([folder / row["path"] for row in rows], truth, np.array([row["original_class"] for row in rows]))
-
-
 def train(base: Base, recipe: Distill, without: frozenset[str], folder: Path) -> Path:
     """Train the student of one seed, or take it from ``folder`` where it is finished; its checkpoint."""
     accelerator = create_accelerator(base, bf16_pays=False)
@@ -86,7 +58,7 @@ def train(base: Base, recipe: Distill, without: frozenset[str], folder: Path) ->
     if finished.is_file() and finished.read_text() == identity:
         return model
     loss = LabelLoss(recipe.cell_weight)
-    trainer = Trainer(f"sim2real-{folder.name}", network, loss, recipe, data, accelerator, base.seed)
+    trainer = Trainer(folder.name, network, loss, recipe, data, accelerator, base.seed)
     trainer.run(validation, model, folder, identity)
     finished.write_text(identity)
     return model

@@ -1,0 +1,105 @@
+"""The benchmarks: their figures are right where the answer is known, and a tiny run goes through."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from samples import params_content, stripes
+
+from benchmarks import sim2real, synthesis
+from benchmarks.real_images import RealImages, load_real
+from semdefect import CLASSES
+from semdefect.errors import UserError
+
+
+@pytest.fixture
+def collection(tmp_path):
+    """Two labelled images of each class, as a collection of real images lists them."""
+    folder = tmp_path / "collection"
+    lines = ["path,class,original_class"]
+    for number, name in enumerate(CLASSES):
+        for index in range(2):
+            path = folder / name / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(stripes(number, index, 64)).save(path)
+            lines.append(f"{name}/{index}.png,{name},{name}_{index}")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_a_collection_is_read_as_listed(collection):
+    images = load_real(collection)
+    assert [path.parent.name for path in images.paths] == [CLASSES[number] for number in images.truth]
+    assert images.original[1] == "bridge_1"
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [(None, "is missing"), ("path,class\n", "columns"), ("path,class,original_class\na.png,tidy,t\n", "tidy")],
+)
+def test_a_broken_list_is_named(tmp_path, text, fault):
+    if text is not None:
+        (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(UserError, match=rf"labels\.csv.*{fault}"):
+        load_real(tmp_path)
+
+
+@pytest.mark.parametrize("sigma", [2, 8])
+def test_noise_is_measured_on_top_of_a_pattern(sigma):
+    ramp = np.tile(np.linspace(60, 180, 256), (256, 1))
+    noisy = ramp + np.random.default_rng(0).normal(0, sigma, ramp.shape)
+    assert synthesis.immerkaer_noise(noisy.astype(np.uint8)) == pytest.approx(sigma, rel=0.15)
+
+
+def test_figures_are_means_over_the_seeds():
+    images = RealImages([], np.array([0, 0, 1, 1]), np.array(["a", "b", "c", "c"]))
+    right = np.eye(len(CLASSES))[[0, 0, 1, 1]]
+    half = np.eye(len(CLASSES))[[0, 2, 1, 2]]
+    figures = sim2real.figures_of([{"fp32": right, "int8": half}, {"fp32": half, "int8": half}], images)
+    assert (figures["accuracy"], figures["int8"]["accuracy"]) == (0.75, 0.5)
+    assert figures["recall_by_original_class"] == {"a": 1.0, "b": 0.5, "c": 0.75}
+    assert figures["recall"]["bridge"] == 0.75 and figures["recall"]["via"] is None
+    assert figures["confusion"][0][:3] == [3, 0, 1]
+    assert [one["accuracy"] for one in figures["seeds"]] == [1.0, 0.5]
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """A working directory with parameters of a network that trains in seconds."""
+    content = params_content()
+    content["distill"] |= {"model": "mobilenetv3_small_050", "resolution": 32, "start_resolution": 32, "batch_size": 8}
+    content["base"]["threads"] = 1
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sim2real, "VALIDATION", 2)
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["sim2real", *map(str, arguments)])
+    sim2real.main()
+
+
+def test_a_tiny_run_trains_once_and_scores_the_exported_files(collection, tiny, monkeypatch, capsys):
+    budget = ("--real", collection, "--images", 3, "--epochs", 1, "--without", "bridge/fork")
+    run(monkeypatch, *budget)
+    path = Path("benchmarks/results/sim2real_3x1_bridge-fork.json")
+    first = path.read_text()
+    figures = json.loads(first)
+    assert figures["images"] == 16 == sum(map(sum, figures["confusion"]))
+    assert figures["budget"]["views"] == 24 and figures["budget"]["without"] == ["bridge/fork"]
+    assert "accuracy" in capsys.readouterr().out
+    trained = Path(".scratch/sim2real/sim2real_3x1_bridge-fork-0/model.safetensors")
+    written = trained.stat().st_mtime_ns
+    run(monkeypatch, *budget)
+    assert path.read_text() == first
+    assert trained.stat().st_mtime_ns == written
+
+
+def test_a_family_that_is_none_is_refused_before_work_starts(collection, tiny, monkeypatch):
+    with pytest.raises(SystemExit, match=r"^error: .*nope"):
+        run(monkeypatch, "--real", collection, "--without", "bridge/nope")
+    assert not Path(".scratch").exists()
