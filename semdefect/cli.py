@@ -35,7 +35,7 @@ def _add_render(commands: Any) -> None:
     )
     command.add_argument("--family", metavar="NAME", help="scene family of the class; default: as they come")
     command.add_argument(
-        "--n", type=cli.whole(1, 100_000), default=24, metavar="N", help="images a class (default: %(default)s)"
+        "--n", type=cli.whole(1, 10_000), default=24, metavar="N", help="images a class (default: %(default)s)"
     )
     command.add_argument(
         "--seed", type=cli.whole(0, 10**15), default=0, metavar="N", help="seed of the first (default: 0)"
@@ -68,19 +68,23 @@ def _render(options: argparse.Namespace) -> int:
             f"render needs the training packages ({missing.name} is not installed): "
             f"run pip install -r requirements.txt in the repository"
         ) from None
+    names = [options.class_name] if options.class_name else CLASSES
     if options.list:
-        print(rendering.family_list())
+        print(rendering.family_list(names))
         return 0
     if not options.sheet and not options.images:
         raise UserError("nothing to write: pass --sheet FILE, --images FOLDER or --list")
     if options.sheet and options.sheet.suffix.lower() != ".png":
         raise UserError(f"{options.sheet}: a sheet is a PNG; pass a name that ends in .png")
+    if options.masks and not options.sheet:
+        raise UserError("--masks is for a sheet: pass --sheet FILE too (--images writes masks by itself)")
+    if options.row and options.class_name:
+        raise UserError(f"--row {options.row} says which image to draw: leave --class out")
     if options.family and not options.class_name:
         raise UserError(f"--family {options.family} belongs to a class: pass --class too")
     if options.row:
         pictures = [rendering.picture_of_row(options.row, options.manifest)]
     else:
-        names = [options.class_name] if options.class_name else CLASSES
         pictures = rendering.pictures(names, options.n, options.seed, options.size, options.family)
     if options.sheet:
         rendering.write_sheet(pictures, options.sheet, options.masks)

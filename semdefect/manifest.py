@@ -12,6 +12,8 @@ from semdefect.errors import UserError
 #: Where `synthesize` writes and every path of a manifest starts.
 IMAGES = Path("data/synthetic")
 SPLITS = Path("data/splits")
+#: Sides in px that a data set may have.
+LEAST_SIZE, LARGEST_SIZE = 64, 1024
 
 
 @dataclass(frozen=True)
@@ -72,5 +74,7 @@ def _row(path: Path, number: int, cells: dict[str, str]) -> Row:
     for name in ("seed", "size"):
         if not cells[name].isdecimal():
             raise UserError(f"{path}, line {number}: {name} {cells[name]!r} is not a whole number")
+    if not LEAST_SIZE <= int(cells["size"]) <= LARGEST_SIZE:
+        raise UserError(f"{path}, line {number}: size {cells['size']} is not from {LEAST_SIZE} to {LARGEST_SIZE} px")
     values = {name: value for name, value in cells.items() if name not in ("class", "seed", "size")}
     return Row(label=cells["class"], seed=int(cells["seed"]), size=int(cells["size"]), **values)

@@ -7,6 +7,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from semdefect.errors import UserError
+from semdefect.manifest import LARGEST_SIZE, LEAST_SIZE
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -31,7 +32,7 @@ class Synthesize(Block):
     """The balanced data set."""
 
     images_per_class: Annotated[int, Field(ge=8, le=100_000)]
-    image_size: Annotated[int, Field(ge=64, le=1024)]
+    image_size: Annotated[int, Field(ge=LEAST_SIZE, le=LARGEST_SIZE)]
     augmented_share: Share
     duplicate_correlation: Annotated[float, Field(gt=0, lt=1)]
     workers: Annotated[int, Field(ge=0)]

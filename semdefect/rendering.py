@@ -1,7 +1,7 @@
 """Rendered images to look at and to keep: contact sheets, and images with their masks and records."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from semdefect import CLASSES
 from semdefect.atomic import replacing, write_json
 from semdefect.balance import redraw
 from semdefect.errors import UserError
@@ -29,7 +28,7 @@ class Picture:
     """An image to write.
 
     ``pixels`` and ``mask`` are ``[S, S]``, uint8 and bool; ``record`` holds everything that was drawn, as JSON values.
-    A real image has neither mask nor record.
+    A real image has no mask, and its record is its row of the manifest.
     """
 
     name: str
@@ -37,13 +36,13 @@ class Picture:
     caption: str
     pixels: NDArray[np.uint8]
     mask: NDArray[np.bool_] | None
-    record: dict[str, Any] | None
+    record: dict[str, Any]
 
 
-def family_list() -> str:
+def family_list(labels: Sequence[str]) -> str:
     """Classes, their families and each one's share of the class, one a line."""
     lines = []
-    for label in CLASSES:
+    for label in labels:
         members = families_of(label)
         total = sum(member.weight for member in members.values())
         lines += [f"{label:<8}{name:<16}{member.weight / total:>6.1%}" for name, member in members.items()]
@@ -79,8 +78,8 @@ def picture_of_row(path: str, manifest: Path) -> Picture:
         raise UserError(f"{manifest} lists no {path}; it has, for one, {min(rows)}")
     row = rows[path]
     pixels, drawn = redraw(row, REAL)
-    mask, record = (drawn.mask, drawn.record) if drawn else (None, None)
-    return Picture(Path(path).stem, row.label, f"{row.family} {row.seed}", pixels, mask, record)
+    mask, record = (drawn.mask, drawn.record) if drawn else (None, asdict(row))
+    return Picture(Path(path).with_suffix("").as_posix(), row.label, f"{row.family} {row.seed}", pixels, mask, record)
 
 
 def write_sheet(drawn: Sequence[Picture], path: Path, masks: bool) -> None:
@@ -99,17 +98,17 @@ def _tiles(picture: Picture, masks: bool) -> list[tuple[Image.Image, str]]:
     tiles = [(Image.fromarray(picture.pixels), picture.caption)]
     if masks and picture.mask is not None:
         lit = np.where(picture.mask, picture.pixels, picture.pixels // 4)
-        tiles.append((Image.fromarray(lit), "defect"))
+        tiles.append((Image.fromarray(lit), "its defect" if picture.mask.any() else "no defect"))
     return tiles
 
 
 def write_pictures(drawn: Sequence[Picture], folder: Path) -> None:
-    """``<name>.png``, and for rendered images ``<name>_mask.png`` (0 or 255) and ``<name>.json`` beside it."""
+    """``<name>.png`` with its record ``<name>.json`` and, where it has one, its mask ``<name>_mask.png`` (0 or 255)."""
     for picture in drawn:
         _save(picture.pixels, folder / f"{picture.name}.png")
         if picture.mask is not None:
             _save(picture.mask.astype(np.uint8) * 255, folder / f"{picture.name}_mask.png")
-            write_json(folder / f"{picture.name}.json", picture.record, digits=6)
+        write_json(folder / f"{picture.name}.json", picture.record, digits=6)
 
 
 def _save(pixels: NDArray[np.uint8], path: Path) -> None:

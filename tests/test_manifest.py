@@ -68,7 +68,10 @@ def test_other_columns_are_refused(manifest, header):
         read_manifest(manifest)
 
 
-@pytest.mark.parametrize(("cells", "fault"), [("-3,224", "seed '-3'"), ("3,2x", "size '2x'")])
+@pytest.mark.parametrize(
+    ("cells", "fault"),
+    [("-3,224", "seed '-3'"), ("3,2x", "size '2x'"), ("3,0", "size 0 is not from 64"), ("3,99999", "size 99999")],
+)
 def test_a_seed_or_size_that_is_no_number_is_refused(manifest, cells, fault):
     manifest.write_text(COLUMNS + f"via/a.png,via,rendered,lines,s,g,{cells},\n")
     with pytest.raises(UserError, match=f"line 2: {fault}"):

@@ -79,7 +79,7 @@ def test_an_image_of_the_data_set_is_drawn_again_from_its_row(capsys):
     drawn = render("crack", 123, 96)
     write_manifest(Path("data/synthetic/manifest.csv"), [row("crack/7.png", seed=123, size=96, family=drawn.family)])
     assert run(capsys, "--row", "crack/7.png", "--images", "out")[0] == 0
-    assert np.array_equal(pixels("out/7.png"), drawn.image)
+    assert np.array_equal(pixels("out/crack/7.png"), drawn.image)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +87,8 @@ def test_an_image_of_the_data_set_is_drawn_again_from_its_row(capsys):
     [
         ([], ["--sheet"]),
         (["--sheet", "sheet.jpg"], ["sheet.jpg", ".png"]),
+        (["--images", "out", "--masks"], ["--masks", "--sheet"]),
+        (["--row", "via/0.png", "--class", "via", "--images", "out"], ["--row via/0.png", "--class"]),
         (["--family", "void", "--sheet", "s.png"], ["void", "--class"]),
         (["--class", "via", "--family", "fork", "--sheet", "s.png"], ["via", "fork", "void"]),
         (["--row", "via/0.png", "--images", "out"], ["manifest.csv", "dvc repro"]),
