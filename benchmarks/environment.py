@@ -1,14 +1,20 @@
-"""A benchmark's figures as a committed file, with what it takes to judge and to repeat them."""
+"""How a benchmark starts and ends: its command line, and its figures as a committed file that can be judged."""
 
+import argparse
+import hashlib
 import os
 import platform
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import semdefect
 from semdefect.atomic import write_json
+from semdefect.errors import UserError
 
 RESULTS = Path("benchmarks/results")
 PACKAGES = ("numpy", "onnxruntime", "pillow", "scipy", "timm", "torch")
@@ -17,7 +23,7 @@ PACKAGES = ("numpy", "onnxruntime", "pillow", "scipy", "timm", "torch")
 def write_result(name: str, figures: dict[str, Any]) -> Path:
     """Write ``figures`` with command, commit and environment to ``benchmarks/results/<name>.json``; its path."""
     path = RESULTS / f"{name}.json"
-    about = {"command": _command(), "commit": _commit(), "environment": _environment()}
+    about = {"command": _command(), "commit": COMMIT, "environment": _environment()}
     write_json(path, figures | about)
     return path
 
@@ -28,8 +34,34 @@ def _command() -> str:
     return " ".join([program, *sys.argv[1:]])
 
 
+def code_hash() -> str:
+    """Hash of the package's sources as they lie on the disk, and of the versions that decide its figures."""
+    digest = hashlib.sha256(str([version(package) for package in PACKAGES]).encode())
+    for source in sorted(Path(semdefect.__file__).parent.rglob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
+def run_benchmark(work: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser) -> None:
+    """Parse the command line and do the work; one clear sentence when it cannot be done."""
+    options = parser.parse_args()
+    try:
+        work(options)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        sys.exit(f"error: {error.filename or 'writing'}: {error.strerror}")
+    except KeyboardInterrupt:
+        print("\nstopped; nothing is half-written", file=sys.stderr)
+        sys.exit(130)
+
+
 def _commit() -> str:
     """The commit the code is of, with ``-dirty`` when files differ from it; empty outside git."""
+    if not shutil.which("git"):
+        return ""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
@@ -50,3 +82,7 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor()
+
+
+#: Taken at the start: a run may last for an hour, and the next edit begins meanwhile.
+COMMIT = _commit()

@@ -9,7 +9,6 @@ class) go to benchmarks/sheets/, which git ignores: real images are never commit
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,12 +23,11 @@ from rich.table import Table
 from scipy.ndimage import convolve
 from tqdm import tqdm
 
-from benchmarks.environment import write_result
+from benchmarks.environment import run_benchmark, write_result
 from benchmarks.real_images import RealImages, load_real
 from semdefect import CLASSES
 from semdefect.edge.image import open_gray, to_pixels
-from semdefect.errors import UserError
-from semdefect.sheet import contact_sheet
+from semdefect.sheet import contact_sheet, spread
 from semdefect.synthesis import families_of, render
 
 SHEETS = Path("benchmarks/sheets")
@@ -125,6 +123,8 @@ def compare(images: RealImages) -> Table:
         }
         _save_sheet(sets, SHEETS / f"{name}.png")
         for origin, members in sets.items():
+            if not members:
+                continue
             table.add_row(name, origin, *_bands(members))
             everything[origin] += members
     for origin, members in everything.items():
@@ -145,8 +145,7 @@ def _save_sheet(sets: dict[str, list[NDArray[np.uint8]]], path: Path) -> None:
     """Three lines of each set, spread evenly over it."""
     lines = []
     for origin, members in sets.items():
-        chosen = members[:: max(1, len(members) // (3 * ON_A_LINE))][: 3 * ON_A_LINE]
-        tiles = [(Image.fromarray(pixels), "") for pixels in chosen]
+        tiles = [(Image.fromarray(pixels), "") for pixels in spread(members, 3 * ON_A_LINE)]
         lines += [(origin, tiles[start : start + ON_A_LINE]) for start in range(0, len(tiles), ON_A_LINE)]
     contact_sheet(lines, path)
 
@@ -164,28 +163,29 @@ def show(figures: dict[str, Any]) -> None:
     print(f"two workers are {figures['two_workers_to_one']:.2f} times as fast as one")
 
 
-def main() -> None:
-    """Run the command line; errors in one sentence."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--compare", type=Path, metavar="FOLDER", help="a collection of real images, with labels.csv")
-    options = parser.parse_args()
-    try:
-        if options.compare:
-            Console().print(compare(load_real(options.compare)))
-            print(f"sheets: {SHEETS}/<class>.png")
-            return
-        measured = speeds()
-        figures = {
-            "images_per_second_128": measured["128"]["mean"],
-            "images_per_second_224": measured["224"]["mean"],
-            "two_workers_to_one": worker_gain(SIZES[0]),
-            "images_per_second": measured,
-        }
-        show(figures)
-        print(f"written to {write_result('synthesis', figures)}")
-    except UserError as error:
-        sys.exit(f"error: {error}")
+def run(options: argparse.Namespace) -> None:
+    """Measure, print, write."""
+    if options.compare:
+        Console().print(compare(load_real(options.compare)))
+        print(f"sheets: {SHEETS}/<class>.png")
+        return
+    measured = speeds()
+    figures = {
+        "images_per_second_128": measured["128"]["mean"],
+        "images_per_second_224": measured["224"]["mean"],
+        "two_workers_to_one": worker_gain(SIZES[0]),
+        "images_per_second": measured,
+    }
+    show(figures)
+    print(f"written to {write_result('synthesis', figures)}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    top.add_argument("--compare", type=Path, metavar="FOLDER", help="a collection of real images, with labels.csv")
+    return top
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(run, parser())

@@ -1,5 +1,6 @@
 """The user's real images: found, checked, and grouped by near-duplicates."""
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from semdefect import CLASSES
 from semdefect.edge.image import IMAGE_SUFFIXES, list_images
 from semdefect.errors import UserError
 
+#: Where the user's images lie, one folder a class.
+REAL = Path("data/real")
 THUMBNAIL = 32
 #: Standard deviation in gray levels below which a thumbnail shows nothing.
 FLAT = 0.5
@@ -43,7 +46,7 @@ def _class_images(folder: Path) -> list[Path]:
             raise UserError(f"{entry} is a folder within a class: move its images up to {folder}")
     images = list_images(folder)
     for image in images:
-        if not image.name.isprintable():  # not UTF-8, say: no manifest could name it
+        if any(unicodedata.category(sign) in ("Cc", "Cs") for sign in image.name):  # no manifest could name it
             raise UserError(f"{ascii(str(image))[1:-1]} has a name that is not readable text: rename it")
     if not images and folder.with_name(f"{folder.name}.dvc").exists():
         raise UserError(f"{folder} is tracked by DVC but its images are not here: run `dvc pull {folder}.dvc`")

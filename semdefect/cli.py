@@ -10,6 +10,9 @@ from semdefect import CLASSES
 from semdefect.edge import cli
 from semdefect.errors import UserError
 
+MANIFEST = Path("data/synthetic/manifest.csv")
+DEFAULTS = {"n": 24, "seed": 0, "size": 224}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; the entry point of the ``semdefect`` script."""
@@ -35,13 +38,13 @@ def _add_render(commands: Any) -> None:
     )
     command.add_argument("--family", metavar="NAME", help="scene family of the class; default: as they come")
     command.add_argument(
-        "--n", type=cli.whole(1, 10_000), default=24, metavar="N", help="images a class (default: %(default)s)"
+        "--n", type=cli.whole(1, 10_000), metavar="N", help=f"images a class (default: {DEFAULTS['n']})"
     )
     command.add_argument(
-        "--seed", type=cli.whole(0, 10**15), default=0, metavar="N", help="seed of the first (default: 0)"
+        "--seed", type=cli.whole(0, 10**15), metavar="N", help=f"seed of the first (default: {DEFAULTS['seed']})"
     )
     command.add_argument(
-        "--size", type=cli.whole(64, 1024), default=224, metavar="PX", help="side, 64-1024 px (default: 224)"
+        "--size", type=cli.whole(64, 1024), metavar="PX", help=f"side, 64-1024 px (default: {DEFAULTS['size']})"
     )
     command.add_argument("--sheet", type=Path, metavar="FILE", help="contact sheet to write, a .png")
     command.add_argument("--masks", action="store_true", help="on the sheet, each image again with only its defect lit")
@@ -52,9 +55,8 @@ def _add_render(commands: Any) -> None:
     command.add_argument(
         "--manifest",
         type=Path,
-        default=Path("data/synthetic/manifest.csv"),
         metavar="FILE",
-        help="where --row looks (default: %(default)s)",
+        help=f"where --row looks (default: {MANIFEST})",
     )
     command.add_argument("--list", action="store_true", help="print classes and families with their shares")
     command.set_defaults(run=_render)
@@ -72,25 +74,41 @@ def _render(options: argparse.Namespace) -> int:
     if options.list:
         print(rendering.family_list(names))
         return 0
+    _check(options)
+    chosen = {
+        key: default if getattr(options, key) is None else getattr(options, key) for key, default in DEFAULTS.items()
+    }
+    if options.sheet and chosen["n"] * len(names) > rendering.LARGEST_SHEET:
+        raise UserError(f"--sheet holds at most {rendering.LARGEST_SHEET} images: lower --n, or pass --images alone")
+    if options.row:
+        pictures = iter([rendering.picture_of_row(options.row, options.manifest or MANIFEST)])
+    else:
+        pictures = rendering.pictures(names, **chosen, family=options.family)
+    rendering.write(pictures, options.sheet, options.masks, options.images)
+    return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuse options that contradict each other.
+
+    Raises:
+        UserError: names the option and what to do.
+    """
     if not options.sheet and not options.images:
         raise UserError("nothing to write: pass --sheet FILE, --images FOLDER or --list")
     if options.sheet and options.sheet.suffix.lower() != ".png":
         raise UserError(f"{options.sheet}: a sheet is a PNG; pass a name that ends in .png")
     if options.masks and not options.sheet:
         raise UserError("--masks is for a sheet: pass --sheet FILE too (--images writes masks by itself)")
-    if options.row and options.class_name:
-        raise UserError(f"--row {options.row} says which image to draw: leave --class out")
+    if options.row:
+        given = {"class": options.class_name, **{key: getattr(options, key) for key in ("family", *DEFAULTS)}}
+        for name, value in given.items():
+            if value is not None:
+                raise UserError(f"--row {options.row} says which image to draw: leave --{name} out")
+    elif options.manifest:
+        raise UserError(f"--manifest {options.manifest} is where --row looks: pass --row too")
     if options.family and not options.class_name:
         raise UserError(f"--family {options.family} belongs to a class: pass --class too")
-    if options.row:
-        pictures = [rendering.picture_of_row(options.row, options.manifest)]
-    else:
-        pictures = rendering.pictures(names, options.n, options.seed, options.size, options.family)
-    if options.sheet:
-        rendering.write_sheet(pictures, options.sheet, options.masks)
-    if options.images:
-        rendering.write_pictures(pictures, options.images)
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Rendered images to look at and to keep: contact sheets, and images with their masks and records."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,17 @@ from tqdm import tqdm
 
 from semdefect.atomic import replacing, write_json
 from semdefect.balance import redraw
+from semdefect.base_images import REAL
+from semdefect.edge.image import open_gray
 from semdefect.errors import UserError
 from semdefect.manifest import read_manifest
-from semdefect.sheet import contact_sheet
+from semdefect.sheet import TILE, contact_sheet
 from semdefect.synthesis import families_of, render
 
-REAL = Path("data/real")
 #: Images on a line of a sheet; with masks each takes two places.
 COLUMNS = 12
+#: Larger pages open in few programs.
+LARGEST_SHEET = 2000
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def family_list(labels: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def pictures(labels: Sequence[str], n: int, seed: int, size: int, family: str | None = None) -> list[Picture]:
+def pictures(labels: Sequence[str], n: int, seed: int, size: int, family: str | None = None) -> Iterator[Picture]:
     """``n`` images of ``size``² px of each class, of the seeds from ``seed`` on, drawn on all cores.
 
     Raises:
@@ -59,56 +62,74 @@ def pictures(labels: Sequence[str], n: int, seed: int, size: int, family: str | 
         raise UserError(f"{labels[0]} has no family {family}; it has {', '.join(families_of(labels[0]))}")
     jobs = [(label, seed + index, size, family) for label in labels for index in range(n)]
     drawn = Parallel(n_jobs=-1 if len(jobs) > 50 else 1, return_as="generator")(delayed(_draw)(*job) for job in jobs)
-    return list(tqdm(drawn, total=len(jobs), desc="render", unit="image", disable=None, leave=False))
+    return iter(tqdm(drawn, total=len(jobs), desc="render", unit="image", disable=None, leave=False))
 
 
 def _draw(label: str, seed: int, size: int, family: str | None) -> Picture:
     one = render(label, seed, size, family)
-    return Picture(f"{label}_{seed}", label, f"{one.family} {seed}", one.image, one.mask, one.record)
+    name = f"{label}_{family}_{seed}" if family else f"{label}_{seed}"
+    return Picture(name, label, f"{one.family} {seed}", one.image, one.mask, one.record)
 
 
 def picture_of_row(path: str, manifest: Path) -> Picture:
     """The image of the data set that ``manifest`` lists under ``path``, drawn again.
 
     Raises:
-        UserError: it lists no such image, or the base image of a real one is gone.
+        UserError: it lists no such image, the base image of a real one is gone, or what is drawn now is not what the
+            manifest or the file beside it shows.
     """
     rows = {row.path: row for row in read_manifest(manifest)}
     if path not in rows:
         raise UserError(f"{manifest} lists no {path}; it has, for one, {min(rows)}")
     row = rows[path]
     pixels, drawn = redraw(row, REAL)
+    stored = manifest.parent / path
+    other_box = drawn and " ".join(map(str, drawn.bbox or ())) != row.bbox
+    if other_box or (stored.is_file() and not np.array_equal(np.asarray(open_gray(stored)), pixels)):
+        raise UserError(f"{path} would look different now (another renderer or base image): run `dvc repro synthesize`")
     mask, record = (drawn.mask, drawn.record) if drawn else (None, asdict(row))
     return Picture(Path(path).with_suffix("").as_posix(), row.label, f"{row.family} {row.seed}", pixels, mask, record)
 
 
-def write_sheet(drawn: Sequence[Picture], path: Path, masks: bool) -> None:
-    """A contact sheet, each class on lines of its own; with ``masks`` each image stands twice, then all else dimmed."""
-    per_line = COLUMNS // 2 if masks else COLUMNS
-    lines = []
-    for label in sorted({picture.label for picture in drawn}):
-        members = [picture for picture in drawn if picture.label == label]
-        for start in range(0, len(members), per_line):
-            tiles = [tile for picture in members[start : start + per_line] for tile in _tiles(picture, masks)]
-            lines.append((label, tiles))
-    contact_sheet(lines, path)
+def write(drawn: Iterable[Picture], sheet: Path | None, masks: bool, folder: Path | None) -> None:
+    """Write each picture as it comes to ``folder``, and all of them to a contact ``sheet``, where asked for.
+
+    On the sheet each class has lines of its own; with ``masks`` an image stands twice, then with all but its defect
+    dimmed. Below the folder lie ``<name>.png``, its record ``<name>.json`` and, where it has one, its mask
+    ``<name>_mask.png`` (0 or 255).
+    """
+    tiles: dict[str, list[tuple[Image.Image, str]]] = {}
+    for picture in drawn:
+        if folder:
+            _write_picture(picture, folder)
+        if sheet:
+            tiles.setdefault(picture.label, []).extend(_tiles(picture, masks))
+    if sheet:
+        lines = [
+            (label, members[start : start + COLUMNS])
+            for label, members in sorted(tiles.items())
+            for start in range(0, len(members), COLUMNS)
+        ]
+        contact_sheet(lines, sheet)
 
 
 def _tiles(picture: Picture, masks: bool) -> list[tuple[Image.Image, str]]:
-    tiles = [(Image.fromarray(picture.pixels), picture.caption)]
+    tiles = [(_tile(picture.pixels), picture.caption)]
     if masks and picture.mask is not None:
         lit = np.where(picture.mask, picture.pixels, picture.pixels // 4)
-        tiles.append((Image.fromarray(lit), "its defect" if picture.mask.any() else "no defect"))
+        tiles.append((_tile(lit), "its defect" if picture.mask.any() else "no defect"))
     return tiles
 
 
-def write_pictures(drawn: Sequence[Picture], folder: Path) -> None:
-    """``<name>.png`` with its record ``<name>.json`` and, where it has one, its mask ``<name>_mask.png`` (0 or 255)."""
-    for picture in drawn:
-        _save(picture.pixels, folder / f"{picture.name}.png")
-        if picture.mask is not None:
-            _save(picture.mask.astype(np.uint8) * 255, folder / f"{picture.name}_mask.png")
-        write_json(folder / f"{picture.name}.json", picture.record, digits=6)
+def _tile(pixels: NDArray[np.uint8]) -> Image.Image:
+    return Image.fromarray(pixels).resize((TILE, TILE), Image.Resampling.BILINEAR)
+
+
+def _write_picture(picture: Picture, folder: Path) -> None:
+    _save(picture.pixels, folder / f"{picture.name}.png")
+    if picture.mask is not None:
+        _save(picture.mask.astype(np.uint8) * 255, folder / f"{picture.name}_mask.png")
+    write_json(folder / f"{picture.name}.json", picture.record, digits=6)
 
 
 def _save(pixels: NDArray[np.uint8], path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -12,15 +13,22 @@ from semdefect.manifest import Row
 
 TILE, GAP, CAPTION = 112, 4, 14
 
+Item = TypeVar("Item")
+
 
 def sample_sheet(rows: Sequence[Row], folder: Path, path: Path, columns: int = 12) -> None:
     """One line of ``columns`` images for each class, spread evenly over its images; the name stands before it."""
     lines = []
     for label in CLASSES:
         members = [row for row in rows if row.label == label]
-        chosen = [members[index * len(members) // columns] for index in range(min(columns, len(members)))]
-        lines.append((label, [(open_gray(folder / row.path), "") for row in chosen]))
+        lines.append((label, [(open_gray(folder / row.path), "") for row in spread(members, columns)]))
     contact_sheet(lines, path)
+
+
+def spread(members: Sequence[Item], count: int) -> list[Item]:
+    """At most ``count`` of the ``members``, evenly spread over them."""
+    count = min(count, len(members))
+    return [members[index * len(members) // count] for index in range(count)]
 
 
 def contact_sheet(lines: Sequence[tuple[str, Sequence[tuple[Image.Image, str]]]], path: Path) -> None:

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from semdefect.atomic import write_json
 from semdefect.balance import conflicting_labels, load_base_images, plan, write_images
+from semdefect.base_images import REAL
 from semdefect.manifest import IMAGES, write_manifest
 from semdefect.params import Params
 from semdefect.sheet import sample_sheet
 from semdefect.stage import run_stage
 
-REAL = Path("data/real")
 METRICS = Path("metrics/synthesize")
 
 

@@ -60,6 +60,11 @@ def test_a_name_that_is_no_text_is_refused_by_its_bytes(real):
     assert "crack/caf\\udce9.png has a name" in refusal(real)
 
 
+def test_a_name_with_an_unusual_space_is_taken(real):
+    put(real, "crack/Screenshot at 9.41\u202fAM.png", texture(4))
+    assert real / "crack" / "Screenshot at 9.41\u202fAM.png" in find_real_images(real)["crack"]
+
+
 def test_a_missing_folder_says_how_to_get_it_back(tmp_path):
     assert "git checkout" in refusal(tmp_path / "real")
 

@@ -1,7 +1,6 @@
 """The benchmarks: their figures are right where the answer is known, and a tiny run goes through."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +10,11 @@ from PIL import Image
 from samples import params_content, stripes
 
 from benchmarks import sim2real, synthesis
+from benchmarks.environment import run_benchmark
 from benchmarks.real_images import RealImages, load_real
 from semdefect import CLASSES
 from semdefect.errors import UserError
+from semdefect.synthesis import families_of
 
 
 @pytest.fixture
@@ -39,7 +40,13 @@ def test_a_collection_is_read_as_listed(collection):
 
 @pytest.mark.parametrize(
     ("text", "fault"),
-    [(None, "is missing"), ("path,class\n", "columns"), ("path,class,original_class\na.png,tidy,t\n", "tidy")],
+    [
+        (None, "is missing"),
+        ("path,class\n", "columns"),
+        ("path,class,original_class\na.png,tidy,t\n", "tidy"),
+        ("path,class,original_class\na.png,via\n", "too few"),
+        ("path,class,original_class\na.png,via,via\n", "a.png, which is not there"),
+    ],
 )
 def test_a_broken_list_is_named(tmp_path, text, fault):
     if text is not None:
@@ -79,24 +86,47 @@ def tiny(tmp_path, monkeypatch):
 
 
 def run(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["sim2real", *map(str, arguments)])
-    sim2real.main()
+    monkeypatch.setattr("sys.argv", ["sim2real", *map(str, arguments)])
+    run_benchmark(sim2real.run, sim2real.parser())
 
 
 def test_a_tiny_run_trains_once_and_scores_the_exported_files(collection, tiny, monkeypatch, capsys):
     budget = ("--real", collection, "--images", 3, "--epochs", 1, "--without", "bridge/fork")
     run(monkeypatch, *budget)
-    path = Path("benchmarks/results/sim2real_3x1_bridge-fork.json")
+    path = Path("benchmarks/results/sim2real_3x1_bridge-fork_1seeds.json")
     first = path.read_text()
     figures = json.loads(first)
     assert figures["images"] == 16 == sum(map(sum, figures["confusion"]))
     assert figures["budget"]["views"] == 24 and figures["budget"]["without"] == ["bridge/fork"]
     assert "accuracy" in capsys.readouterr().out
-    trained = Path(".scratch/sim2real/sim2real_3x1_bridge-fork-0/model.safetensors")
+    trained = Path(".scratch/sim2real/3x1_bridge-fork_0/model.safetensors")
     written = trained.stat().st_mtime_ns
     run(monkeypatch, *budget)
     assert path.read_text() == first
     assert trained.stat().st_mtime_ns == written
+
+
+def test_a_class_without_a_family_is_refused_before_work_starts(collection, tiny, monkeypatch):
+    every = [argument for family in families_of("via") for argument in ("--without", f"via/{family}")]
+    with pytest.raises(SystemExit, match=r"^error: .*no family of via"):
+        run(monkeypatch, "--real", collection, *every)
+    assert not Path(".scratch").exists()
+
+
+def test_statistics_and_sheets_of_a_collection(collection, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(synthesis, "SHEETS", tmp_path / "sheets")
+    monkeypatch.setattr(synthesis, "COMPARED", 2)
+    table = synthesis.compare(load_real(collection))
+    assert table.row_count == 2 * (len(CLASSES) + 1)
+    assert sorted(path.stem for path in (tmp_path / "sheets").iterdir()) == sorted(CLASSES)
+
+
+def test_speed_by_class_counts_families_by_their_share(monkeypatch):
+    monkeypatch.setattr(synthesis, "seconds_per_image", lambda *cell: 0.02 if cell[:2] == ("bridge", "neck") else 0.01)
+    measured = synthesis.speeds()["224"]
+    assert measured["classes"]["via"] == pytest.approx(100)
+    assert measured["classes"]["bridge"] == pytest.approx(1 / (0.4 * 0.02 + 0.6 * 0.01))
+    assert measured["mean"] == pytest.approx(8 / (7 * 0.01 + 0.014))
 
 
 def test_a_family_that_is_none_is_refused_before_work_starts(collection, tiny, monkeypatch):

@@ -60,7 +60,7 @@ def test_a_sheet_of_every_class_grows_with_masks(capsys):
 
 def test_a_family_is_drawn_alone(capsys, tmp_path):
     assert run(capsys, "--class", "via", "--family", "void", "--n", 3, "--size", 64, "--images", "out")[0] == 0
-    records = [json.loads(path.read_text()) for path in (tmp_path / "out").glob("*.json")]
+    records = [json.loads(path.read_text()) for path in (tmp_path / "out").glob("via_void_*.json")]
     assert [record["family"] for record in records] == ["void"] * 3
 
 
@@ -77,9 +77,24 @@ def test_the_list_names_every_family_with_its_share(capsys):
 
 def test_an_image_of_the_data_set_is_drawn_again_from_its_row(capsys):
     drawn = render("crack", 123, 96)
-    write_manifest(Path("data/synthetic/manifest.csv"), [row("crack/7.png", seed=123, size=96, family=drawn.family)])
+    box = " ".join(map(str, drawn.bbox))
+    rows = [row("crack/7.png", seed=123, size=96, family=drawn.family, bbox=box)]
+    write_manifest(Path("data/synthetic/manifest.csv"), rows)
     assert run(capsys, "--row", "crack/7.png", "--images", "out")[0] == 0
     assert np.array_equal(pixels("out/crack/7.png"), drawn.image)
+
+
+@pytest.mark.parametrize("changed", ["box", "pixels"])
+def test_an_image_that_would_look_different_now_is_not_passed_off_as_the_old_one(capsys, tmp_path, changed):
+    drawn = render("crack", 123, 96)
+    box = "1 2 3 4" if changed == "box" else " ".join(map(str, drawn.bbox))
+    rows = [row("crack/7.png", seed=123, size=96, family=drawn.family, bbox=box)]
+    write_manifest(Path("data/synthetic/manifest.csv"), rows)
+    Path("data/synthetic/crack").mkdir()
+    Image.fromarray(drawn.image if changed == "box" else 255 - drawn.image).save("data/synthetic/crack/7.png")
+    code, _, err = run(capsys, "--row", "crack/7.png", "--images", "out")
+    assert code == 1 and "crack/7.png would look different" in err
+    assert not Path("out").exists()
 
 
 @pytest.mark.parametrize(
@@ -89,6 +104,11 @@ def test_an_image_of_the_data_set_is_drawn_again_from_its_row(capsys):
         (["--sheet", "sheet.jpg"], ["sheet.jpg", ".png"]),
         (["--images", "out", "--masks"], ["--masks", "--sheet"]),
         (["--row", "via/0.png", "--class", "via", "--images", "out"], ["--row via/0.png", "--class"]),
+        (["--row", "via/0.png", "--family", "void", "--images", "out"], ["--row via/0.png", "leave --family"]),
+        (["--row", "via/0.png", "--size", 64, "--images", "out"], ["--row via/0.png", "leave --size"]),
+        (["--row", "via/0.png", "--seed", 0, "--images", "out"], ["--row via/0.png", "leave --seed"]),
+        (["--manifest", "m.csv", "--images", "out"], ["--manifest m.csv", "--row"]),
+        (["--n", 300, "--sheet", "s.png"], ["--sheet", "2000", "--n"]),
         (["--family", "void", "--sheet", "s.png"], ["void", "--class"]),
         (["--class", "via", "--family", "fork", "--sheet", "s.png"], ["via", "fork", "void"]),
         (["--row", "via/0.png", "--images", "out"], ["manifest.csv", "dvc repro"]),

@@ -47,7 +47,13 @@ def overlay_features(images: list[Rendered]) -> np.ndarray:
 def overlay_pixels(images: list[Rendered]) -> np.ndarray:
     """The overlays of each image on a flat film, 16 × 16."""
     flat = np.full((SIZE, SIZE), 128, np.uint8)
-    drawn = [add_overlays(_stream(image.class_name, image.seed, 1), flat, image.mask).image for image in images]
+    drawn = []
+    for image in images:
+        # A twin takes the overlays of the image whose defect it has not, which stay off that defect.
+        label, family = image.record["source"].split("/")
+        twin = label != image.class_name
+        mask = render(label, image.seed, SIZE, family).mask if twin else image.mask
+        drawn.append(add_overlays(_stream(label, image.seed, 1), flat, mask).image)
     return (
         np.array(drawn, float)
         .reshape(len(images), 16, SIZE // 16, 16, SIZE // 16)
