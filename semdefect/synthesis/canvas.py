@@ -2,7 +2,8 @@
 
 Lengths in scenes are *units*: 1/128 of the frame, that is one pixel of a 128 × 128 image. A canvas of any
 size holds the coordinates of its pixel centres in units, so a scene drawn from the same numbers looks the
-same at 64, 128 or 224 px. Only filters, which work in pixels, need ``scale``.
+same at 64, 128 or 224 px (noise and textures draw a number a pixel, so one seed gives other numbers at
+another size). Only filters, which work in pixels, need ``scale``.
 """
 
 from dataclasses import dataclass

@@ -123,7 +123,7 @@ def sample_stack(rng: Rng, canvas: Canvas, least: int = 1) -> Stack:
     segments = _segments(rng, count, first, pitch, width, top, bottom, metal)
     edge = uniform(rng, 0.05, 0.35) if chance(rng, 0.6) else 0.0
     return Stack(
-        base=_dielectric(rng, canvas, dielectric),
+        base=_furnished(rng, canvas, _dielectric(rng, canvas, dielectric), metal, first, pitch, top, bottom),
         segments=segments,
         front=_front(rng, canvas, metal, first, pitch, top, bottom),
         grain=texture(rng, canvas, log_uniform(rng, 1.5, 6)) * uniform(rng, 0, 0.04),
@@ -146,6 +146,35 @@ def _dielectric(rng: Rng, canvas: Canvas, grey: float) -> Field:
     for _ in range(integer(rng, 0, 4)):
         top = uniform(rng, 0, FRAME)
         image = paint(image, band(canvas, top, top + log_uniform(rng, 1, 25)), grey + uniform(rng, -0.1, 0.15))
+    return image
+
+
+def _furnished(
+    rng: Rng, canvas: Canvas, image: Field, metal: float, first: float, pitch: float, top: float, bottom: float
+) -> Field:
+    """Return the dielectric with what lies between and behind the columns and is no defect.
+
+    Rungs that join neighbouring columns, rows of small wires, a layer that follows the topography.
+    """
+    if chance(rng, 0.3):
+        phase = np.mod(canvas.x - first, 2 * pitch)  # between every other pair of columns
+        between = coverage(pitch - phase)
+        for _ in range(integer(rng, 1, 2)):
+            y = uniform(rng, top, bottom)
+            rung = band(canvas, y, y + log_uniform(rng, 2, 16)) * between
+            image = paint(image, rung, metal * uniform(rng, 0.4, 1.05))
+    if chance(rng, 0.25):
+        period, y = log_uniform(rng, 5, 26), uniform(rng, -4, FRAME)
+        half, height = period * uniform(rng, 0.2, 0.4), log_uniform(rng, 3, 14)
+        wire = half - np.abs(np.mod(canvas.x - uniform(rng, 0, 20), period) - period / 2)
+        for row in range(integer(rng, 1, 4)):
+            start = y + row * height * 1.7
+            ends = np.minimum(canvas.y - start, start + height - canvas.y)
+            image = paint(image, coverage(np.minimum(wire, ends)), metal * uniform(rng, 0.5, 1.05))
+    if chance(rng, 0.15):
+        wave = uniform(rng, 1, 8) * np.cos((canvas.axis - first) * (2 * np.pi / pitch))
+        start = top - uniform(rng, 2, 16)
+        image = paint(image, band(canvas, start, start + log_uniform(rng, 1.5, 7), wave), uniform(rng, 0.3, 1.0))
     return image
 
 
@@ -191,7 +220,7 @@ def _front(
         starts = [top - uniform(rng, 4, 20)] if chance(rng, 0.6) else []
         starts += [bottom] if chance(rng, 0.6) else []
         for start in starts:
-            cover = band(canvas, start, start + uniform(rng, 6, 22))
+            cover = band(canvas, start, start + log_uniform(rng, 5, 36))
             if chance(rng, 0.4):
                 phase = np.mod(canvas.x - (first - pitch / 2), pitch)
                 cover = cover * coverage(phase - pitch * uniform(rng, 0.1, 0.3), 2.0)

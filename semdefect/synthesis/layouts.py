@@ -62,12 +62,16 @@ def sample_pitch(rng: Rng, low: float = 4.5, high: float = 45.0) -> float:
     return log_uniform(rng, low, high)
 
 
-def common_sigma(rng: Rng, pitch: float) -> float:
-    """Draw an edge roughness σ in units by the law of all line/space scenes but ler: σ/p LU(.003, .03).
+#: Largest roughness σ in units of lines that are not called rough.
+SIGMA_CAP = 0.5
 
-    A smoother law for clean would be a shortcut: networks then tell clean from the rest by its edges.
+
+def common_sigma(rng: Rng, pitch: float) -> float:
+    """Draw an edge roughness σ in units by the law of all line/space scenes but ler: σ/p LU(.003, .03), at most .5.
+
+    A smoother law for clean alone would be a shortcut: networks then tell clean from the rest by its edges.
     """
-    return pitch * log_uniform(rng, 0.003, 0.03)
+    return min(pitch * log_uniform(rng, 0.003, 0.03), SIGMA_CAP)
 
 
 def sample_grid(rng: Rng, pitch: float, duty: float, irregular: float) -> tuple[Field, Field]:
@@ -151,11 +155,12 @@ ARRAYS = {"brick": 2.5, "capsule": 2.5, "pad": 2, "hole": 2, "dot": 1.5, "mesh":
 def sample_array(rng: Rng, canvas: Canvas) -> tuple[Field, str, float]:
     """Draw a periodic array; return its SDF (S, S), its kind and its smaller period in units.
 
-    Period LU(12, 60), aspect .4–1.6, half-row offset in 60 %, corner radius 2–100 % of the half-size.
+    Period LU(12, 60), aspect .4–1.6 (15 %: to 3.5), half-row offset in 60 %, corner radius 2–100 % of the half-size.
     """
     kind = pick(rng, ARRAYS)
     period_x = log_uniform(rng, 12, 60)
-    period_y = max(period_x * uniform(rng, 0.4, 1.6), 7.0)
+    aspect = log_uniform(rng, 1.6, 3.5) if chance(rng, 0.15) else uniform(rng, 0.4, 1.6)
+    period_y = max(period_x * aspect, 7.0)
     offset = period_x / 2 if chance(rng, 0.6) else 0.0
     y = canvas.y + uniform(rng, 0, period_y)
     x = (

@@ -9,27 +9,62 @@ from .painting import paint
 from .sampling import Rng, chance, integer, log_uniform, pick, uniform
 from .shading import slopes
 
-PARTICLES = {"rock": 3, "smooth": 2, "flake": 1.5, "small": 2.5, "dark": 0.8, "aggregate": 2, "rod": 1, "fibre": 0.7}
-_ROUGHNESS = {"rock": 0.22, "smooth": 0.05, "flake": 0.3, "small": 0.15, "dark": 0.2, "rod": 0.06}
+PARTICLES = {
+    "rock": 3,
+    "smooth": 2,
+    "flake": 1.5,
+    "small": 2.5,
+    "dark": 0.8,
+    "aggregate": 2.5,
+    "rod": 1,
+    "fibre": 0.7,
+    "moated": 1,
+    "buried": 1,
+}
+_ROUGHNESS = {"rock": 0.22, "smooth": 0.05, "flake": 0.3, "small": 0.15, "dark": 0.2, "moated": 0.15, "buried": 0.15}
+_BUMPY = ("rock", "aggregate", "small", "dark", "buried")
 
 
 def add_particle(rng: Rng, canvas: Canvas, signal: Field) -> tuple[Field, Field, str]:
-    """Lay a particle of radius LU(2, 22) units on a signal; return signal, coverage and kind."""
+    """Lay a particle of radius LU(2, 22) units on a signal; return signal, coverage and kind.
+
+    ``moated`` ones lie in a dark pit of their own, ``buried`` ones under the film, whose pattern stays visible.
+    """
     kind = pick(rng, PARTICLES)
-    size = log_uniform(rng, 2, 5) if kind == "small" else log_uniform(rng, 4.5, 22)
+    size = log_uniform(rng, 2, 5) if kind in ("small", "moated") else log_uniform(rng, 4.5, 22)
     sdf = _particle_sdf(rng, canvas, kind, size)
     cover = coverage(sdf, 1.2)
     height = np.sqrt(np.maximum(sdf, 0.0) * (2 * size)) * (0.3 if kind == "flake" else 1.2)
-    if kind in ("rock", "aggregate", "small", "dark"):
+    if kind in _BUMPY:
         height += cover * uniform(rng, 0.5, 2.0) * fractal(rng, canvas, max(size * 0.6, 3.0), 3, 0.7)
     slope, steepness = slopes(height, canvas, random_angle(rng))
     base = uniform(rng, 0.05, 0.25) if kind == "dark" else uniform(rng, 0.4, 0.8)
     grey = base + uniform(rng, 0.1, 0.35) * slope + uniform(rng, 0.05, 0.25) * np.minimum(steepness, 2.0)
     grey += uniform(rng, 0, 0.3) * np.exp(np.maximum(sdf, 0.0) * (-1 / 1.5))
+    if kind == "moated":
+        cover = coverage(sdf + size * uniform(rng, 0.6, 1.6), 1.5)
+        signal = paint(signal, cover, uniform(rng, 0.0, 0.15))
+        return paint(signal, coverage(sdf, 1.2), grey), cover, kind
+    if kind == "buried":
+        seen = uniform(rng, 0.35, 0.8)  # share of the pattern's contrast that is left
+        return signal + cover * ((1.0 - seen) * (base - signal) + (grey - base)), cover, kind
     if chance(rng, 0.7):
         shadow = gaussian_filter(coverage(sdf + uniform(rng, 1, 4), 1.5), uniform(rng, 1, 3) * canvas.scale)
+        if chance(rng, 0.5):  # light from one side
+            shadow = _moved(shadow, random_angle(rng), uniform(rng, 0.2, 0.6) * size * canvas.scale)
         signal = signal * (1.0 - uniform(rng, 0.2, 0.6) * shadow)
     return paint(signal, cover, grey), cover, kind
+
+
+def _moved(field: Field, angle: float, distance: float) -> Field:
+    """Return a field moved by whole pixels; what comes in from outside is 0."""
+    dx, dy = round(np.cos(angle) * distance), round(np.sin(angle) * distance)
+    size = len(field)
+    out = np.zeros_like(field)
+    out[max(dy, 0) : size + min(dy, 0), max(dx, 0) : size + min(dx, 0)] = field[
+        max(-dy, 0) : size + min(-dy, 0), max(-dx, 0) : size + min(-dx, 0)
+    ]
+    return out
 
 
 def _particle_sdf(rng: Rng, canvas: Canvas, kind: str, size: float) -> Field:

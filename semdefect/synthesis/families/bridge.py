@@ -29,7 +29,7 @@ def _bridged(rng: Rng, canvas: Canvas, lines: LineSpace, edit: Edit, kind: str, 
     if chance(rng, flat):
         scene = repainted(rng, canvas, scene, grey_of(rng, scene.signal, 45, 98))
     if chance(rng, 0.15):
-        scene = grained(rng, canvas, scene, uniform(rng, 0.04, 0.2))
+        scene = grained(rng, canvas, scene, uniform(rng, 0.02, 0.08))
     return scene
 
 
@@ -120,7 +120,7 @@ def micro(rng: Rng, canvas: Canvas) -> Scene:
 
 @family("bridge", "patch", weight=8)
 def patch(rng: Rng, canvas: Canvas) -> Scene:
-    """Draw a bright, ragged foreign patch that shorts lines."""
+    """Draw a bright, ragged, flat patch that shorts lines; with texture or shadow it would be a particle."""
     lines = sample_lines(rng, canvas, sample_pitch(rng, 4.5, 22))
     orientation = sample_orientation(rng, 0.77, 0.20)
     surface = sample_surface(rng, canvas, lines.pitch, MODES)
@@ -142,7 +142,7 @@ def patch(rng: Rng, canvas: Canvas) -> Scene:
     grey = grey_of(rng, scene.signal, 90, 100) + uniform(rng, 0.0, 0.25)
     signal = scene.signal * (1 - 0.8 * top) + 0.8 * grey * top
     merged = replace(scene, signal=signal, mask=np.maximum(scene.mask, top))
-    return grained(rng, canvas, merged, uniform(rng, 0.04, 0.15))
+    return grained(rng, canvas, merged, uniform(rng, 0.01, 0.05))
 
 
 @family("bridge", "fork", weight=7)

@@ -26,6 +26,10 @@ class Damage:
     mask: Field
     grey: Field
 
+    def within(self, cover: Field) -> "Damage":
+        """Return the part of the damage that is on raised features: polishing leaves the lower ones alone."""
+        return Damage(self.height * cover, self.mask * cover, self.grey * cover)
+
 
 def _damaged(rng: Rng, canvas: Canvas, damage: Damage, kind: str, relief: float = 1.0) -> Scene:
     """Add damage to a low-contrast background: I += k·∂_θ(G*h) + k₂·min(|∇h|, 1.5) + k₃·min(h, 0)."""
@@ -34,6 +38,8 @@ def _damaged(rng: Rng, canvas: Canvas, damage: Damage, kind: str, relief: float 
     plain = background.signal
     if background.kind != "lines":
         plain = 0.45 + (plain - 0.45) * uniform(rng, 0.4, 1.0)
+    if background.kind != "film" and chance(rng, 0.2):
+        damage = damage.within(orientation.apply(coverage(background.sdf)))
     scene = turned(Scene(plain, None, damage.mask, kind, background.pitch), orientation)
     # The polishing direction has nothing to do with the pattern's, so damage is added after turning.
     slope, steepness = slopes(damage.height, canvas, random_angle(rng), uniform(rng, 0.4, 0.9))
