@@ -10,7 +10,8 @@ from semdefect import CLASSES
 from semdefect.edge import cli
 from semdefect.errors import UserError
 
-MANIFEST = Path("data/synthetic/manifest.csv")
+DATA = Path("data")
+MANIFEST = DATA / "synthetic/manifest.csv"
 DEFAULTS = {"n": 24, "seed": 0, "size": 224}
 
 
@@ -72,6 +73,7 @@ def _render(options: argparse.Namespace) -> int:
         ) from None
     names = [options.class_name] if options.class_name else CLASSES
     if options.list:
+        _only_list(options)
         print(rendering.family_list(names))
         return 0
     _check(options)
@@ -88,6 +90,12 @@ def _render(options: argparse.Namespace) -> int:
     return 0
 
 
+def _only_list(options: argparse.Namespace) -> None:
+    for name in ("row", "family", "n", "seed", "size", "sheet", "images", "manifest"):
+        if getattr(options, name) is not None:
+            raise UserError(f"--list prints names and draws nothing: leave --{name} out")
+
+
 def _check(options: argparse.Namespace) -> None:
     """Refuse options that contradict each other.
 
@@ -98,6 +106,11 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("nothing to write: pass --sheet FILE, --images FOLDER or --list")
     if options.sheet and options.sheet.suffix.lower() != ".png":
         raise UserError(f"{options.sheet}: a sheet is a PNG; pass a name that ends in .png")
+    for path in (options.sheet, options.images):
+        if path and DATA.resolve() in (path.resolve(), *path.resolve().parents):
+            raise UserError(
+                f"{path} is among the data, where a rendered image would pass for a real one: write elsewhere"
+            )
     if options.masks and not options.sheet:
         raise UserError("--masks is for a sheet: pass --sheet FILE too (--images writes masks by itself)")
     if options.row:

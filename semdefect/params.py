@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from semdefect.errors import UserError
 from semdefect.manifest import LARGEST_SIZE, LEAST_SIZE
 
+PARAMS = "params.yaml"
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 
@@ -79,13 +81,21 @@ class Training(Block):
 class TrainTeacher(Training):
     """The ConvNeXt teacher."""
 
+    model: Annotated[str, Field(pattern="^convnext")]
     init: str
     hub_revision: Annotated[str, Field(pattern=r"^[\w./-]+$")]
+
+    @model_validator(mode="after")
+    def _start_exists(self) -> "TrainTeacher":
+        if self.init not in ("scratch", "imagenet") and not Path(self.init).is_file():
+            raise ValueError(f"init is {self.init!r}: use scratch, imagenet or the path of a .safetensors file")
+        return self
 
 
 class Distill(Training):
     """The MobileNetV3 student; ``alpha`` weighs the labels, ``1 - alpha`` the teacher."""
 
+    model: Annotated[str, Field(pattern="^mobilenetv3")]
     alpha: Share
     temperature: Positive
 
@@ -157,19 +167,34 @@ def check_params(content: Any, source: str) -> Params:
         raise UserError(f"{source}: {faults}") from None
 
 
-def load_params(path: str | Path = "params.yaml") -> Params:
+def load_params(path: str | Path = PARAMS) -> Params:
     """Read and validate ``params.yaml``.
 
     Raises:
-        UserError: the file is missing, is no YAML, or a value is not allowed.
+        UserError: the file is missing, is no YAML, holds a key twice, or a value is not allowed.
     """
     path = Path(path)
+    own = path == Path(PARAMS)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
-        raise UserError(f"{path} is not in {Path.cwd()}: run stages from the repository's root") from None
+        if own:
+            raise UserError(f"{path} is not in {Path.cwd()}: run stages from the repository's root") from None
+        raise UserError(f"{path} is not there: check the path") from None
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as broken:
         raise UserError(f"{path} cannot be read as YAML: {' '.join(str(broken).split())}") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds no parameters: restore it with git checkout {path}")
+        hint = f"restore it with git checkout {path}" if own else f"start from a copy of {PARAMS}"
+        raise UserError(f"{path} holds no parameters: {hint}")
     return check_params(content, str(path))
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice, of which YAML would take the last in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        twice = sorted({str(key) for key in keys if keys.count(key) > 1})
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"{twice[0]} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)

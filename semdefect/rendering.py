@@ -79,6 +79,8 @@ def picture_of_row(path: str, manifest: Path) -> Picture:
             manifest or the file beside it shows.
     """
     rows = {row.path: row for row in read_manifest(manifest)}
+    below = Path(path)
+    path = (below.relative_to(manifest.parent) if below.is_relative_to(manifest.parent) else below).as_posix()
     if path not in rows:
         raise UserError(f"{manifest} lists no {path}; it has, for one, {min(rows)}")
     row = rows[path]

@@ -3,6 +3,7 @@
 python -m semdefect.summary
 """
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -53,6 +54,7 @@ def summary_table() -> Table:
 
 def main() -> None:
     """Print the table and where the report lies."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     try:
         console = Console()
         console.print(summary_table())

@@ -30,7 +30,8 @@ def main(params: Params) -> None:
     if conflicts:
         first = " and ".join(base.source_id for base in conflicts[0])
         print(
-            f"note: {len(conflicts)} groups of near-duplicate real images have more than one label, the first: {first}"
+            f"note: near-duplicate real images with different labels, {len(conflicts)} time(s), the first {first}: "
+            f"remove what is labelled wrongly"
         )
     jobs = plan(bases, settings, params.base.seed)
     unfinished = IMAGES.with_name(f".{IMAGES.name}")

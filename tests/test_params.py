@@ -136,6 +136,34 @@ def test_a_stage_run_elsewhere_says_where_to_run_it(tmp_path, monkeypatch):
     assert str(tmp_path) in str(refused.value)
 
 
+def test_another_file_that_is_missing_or_empty_is_named_without_talk_of_the_repository(tmp_path):
+    with pytest.raises(UserError, match=r"none\.yaml is not there: check the path"):
+        load_params(tmp_path / "none.yaml")
+    (tmp_path / "empty.yaml").touch()
+    with pytest.raises(UserError, match=r"empty\.yaml holds no parameters: start from a copy of params\.yaml"):
+        load_params(tmp_path / "empty.yaml")
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    (tmp_path / "twice.yaml").write_text(text.replace("  alpha:", "  alpha: 0.9\n  alpha:"), encoding="utf-8")
+    with pytest.raises(UserError, match=r"twice\.yaml .*alpha stands twice"):
+        load_params(tmp_path / "twice.yaml")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("train_teacher.model", "resnet18", "convnext"),
+        ("distill.model", "resnet18", "mobilenetv3"),
+        ("train_teacher.init", "gone.safetensors", "scratch, imagenet"),
+    ],
+)
+def test_networks_of_another_kind_are_refused_before_any_work(key, value, allowed):
+    message = fault(changed(key, value))
+    assert value in message and allowed in message
+
+
 @pytest.mark.parametrize("content", [b"base: [1\nsplit: }", b"\xff\xfe\x00bad", b"base:\n\tseed: 1\n"])
 def test_a_file_that_is_no_yaml_is_named_in_one_line(tmp_path, content):
     path = tmp_path / "params.yaml"

@@ -82,6 +82,7 @@ def test_an_image_of_the_data_set_is_drawn_again_from_its_row(capsys):
     write_manifest(Path("data/synthetic/manifest.csv"), rows)
     assert run(capsys, "--row", "crack/7.png", "--images", "out")[0] == 0
     assert np.array_equal(pixels("out/crack/7.png"), drawn.image)
+    assert run(capsys, "--row", "./data/synthetic/crack/7.png", "--images", "again")[0] == 0
 
 
 @pytest.mark.parametrize("changed", ["box", "pixels"])
@@ -109,6 +110,9 @@ def test_an_image_that_would_look_different_now_is_not_passed_off_as_the_old_one
         (["--row", "via/0.png", "--seed", 0, "--images", "out"], ["--row via/0.png", "leave --seed"]),
         (["--manifest", "m.csv", "--images", "out"], ["--manifest m.csv", "--row"]),
         (["--n", 300, "--sheet", "s.png"], ["--sheet", "2000", "--n"]),
+        (["--images", "data/real/via"], ["data/real/via", "elsewhere"]),
+        (["--sheet", "data/s.png"], ["data/s.png", "elsewhere"]),
+        (["--list", "--n", 3], ["--list", "leave --n"]),
         (["--family", "void", "--sheet", "s.png"], ["void", "--class"]),
         (["--class", "via", "--family", "fork", "--sheet", "s.png"], ["via", "fork", "void"]),
         (["--row", "via/0.png", "--images", "out"], ["manifest.csv", "dvc repro"]),

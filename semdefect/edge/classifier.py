@@ -24,6 +24,9 @@ MAX_MODEL_BYTES = 2**30
 #: More threads than any edge CPU has are a slip of the finger.
 MAX_THREADS = 256
 
+#: Standard deviation (full scale 1) under which an image shows nothing: beam blanked, shutter closed, wrong file.
+BLANK = 0.01
+
 _EXPORT = "pass a file that the export_onnx stage wrote"
 
 
@@ -34,7 +37,8 @@ class Prediction:
     Attributes:
         label: name of the most probable class.
         confidence: its probability, 0..1.
-        decision: ``accept`` where the confidence reaches the guard's threshold, else ``review`` by a person.
+        decision: ``accept`` where the confidence reaches the guard's threshold, else ``review`` by a person; always
+            ``review`` for a blank image.
         probabilities: class name to probability, in the model's order; they sum to 1.
     """
 
@@ -100,7 +104,8 @@ class EdgeClassifier:
             UserError: when the image cannot be read; see ``semdefect.edge.image.open_gray``.
         """
         gray = to_gray(image) if isinstance(image, Image.Image) else open_gray(image)
-        return self._prediction(self.probabilities(self.logits(to_tensor(gray)))[0])
+        tensor = to_tensor(gray)
+        return self._prediction(self.probabilities(self.logits(tensor))[0], blank=float(tensor.std()) < BLANK)
 
     def classify_many(self, paths: Iterable[str | Path]) -> Iterator[Prediction | Failure]:
         """Classify image files one by one; yields one result a path, in order, a ``Failure`` for a bad file.
@@ -118,14 +123,14 @@ class EdgeClassifier:
             else:
                 yield self.classify(gray)
 
-    def _prediction(self, probabilities: NDArray[np.float64]) -> Prediction:
+    def _prediction(self, probabilities: NDArray[np.float64], blank: bool) -> Prediction:
         names = self.metadata.classes
         best = int(probabilities.argmax())
         confidence = float(probabilities[best])
         return Prediction(
             label=names[best],
             confidence=confidence,
-            decision="accept" if confidence >= self.metadata.threshold else "review",
+            decision="accept" if confidence >= self.metadata.threshold and not blank else "review",
             probabilities=dict(zip(names, probabilities.tolist(), strict=True)),
         )
 

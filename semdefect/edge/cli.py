@@ -211,9 +211,18 @@ def _requested(paths: Sequence[Path]) -> tuple[list[Path], bool]:
         folders |= is_folder
         images = list_images(path) if is_folder else [path]
         if not images:
-            raise UserError(f"{path}: holds no images; pass a folder with files that end in {_SUFFIXES}")
+            raise UserError(_none_in(path))
         found += images
     return found, folders
+
+
+def _none_in(folder: Path) -> str:
+    """Why a folder gives no images, and what to do."""
+    inner = [entry.name for entry in sorted(folder.iterdir()) if entry.is_dir() and list_images(entry)]
+    if not inner:
+        return f"{folder}: holds no images; pass a folder with files that end in {_SUFFIXES}"
+    names = ", ".join(inner[:3]) + (", …" if len(inner) > 3 else "")
+    return f"{folder}: its images lie in subfolders ({names}); pass those, or score the folder if they are classes"
 
 
 def _labelled_images(folder: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
@@ -221,7 +230,9 @@ def _labelled_images(folder: Path, classes: Sequence[str]) -> list[tuple[Path, i
     allowed = ", ".join(classes)
     loose = list_images(folder)
     if loose:
-        raise UserError(f"{loose[0]}: lies outside the class folders; move it into one of {allowed}")
+        raise UserError(
+            f"{loose[0]}: lies outside the class folders; pass the folder that holds one folder a class ({allowed})"
+        )
     labelled: list[tuple[Path, int]] = []
     for subfolder in sorted(folder.iterdir()):
         if not subfolder.is_dir() or subfolder.name.startswith("."):

@@ -29,6 +29,9 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".we
 # Pillow reads some fifty formats, EPS by starting Ghostscript among them. A microscope writes none of those.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
 
+#: Largest values of 8, 10, 12, 14 and 16 bits.
+_WHITES = (255, 1023, 4095, 16383, 65535)
+
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -83,8 +86,9 @@ def to_gray(image: Image.Image, name: str = "the image") -> Image.Image:
     """A Pillow image of any mode as 8-bit gray (mode ``L``), turned upright where its EXIF data says so.
 
     - Color: ITU-R 601 luma.
-    - 16-bit and 32-bit integers: linear, 65535 becomes 255, values outside 0..65535 are clipped. (Pillow's
-      own conversion clips everything above 255 to white.)
+    - 16-bit and 32-bit integers: linear from the narrowest range of 8, 10, 12, 14 or 16 bits that holds the largest
+      value, since cameras store their own depth in 16 bits; what lies outside 0..65535 is clipped. (Pillow's own
+      conversion clips everything above 255 to white.)
     - Floats: linear from 0..1, 0..255 or 0..65535, the narrowest of the three that holds the largest value.
     - Transparency: pixels keep the color stored under them; fully transparent ones, whose color means
       nothing, become black, unless the whole image is transparent. Blending with a background would draw a
@@ -127,7 +131,8 @@ def _gray(image: Image.Image) -> Image.Image:
     """The loaded ``image`` in mode ``L``, not yet turned upright."""
     if image.mode == "I" or image.mode.startswith("I;16"):
         values = np.clip(np.asarray(image), 0, 65535).astype(np.uint32)
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+        white = next(white for white in _WHITES if values.max() <= white)
+        return Image.fromarray(((values * 255 + white // 2) // white).astype(np.uint8))
     if image.mode == "F":
         return Image.fromarray(_gray_of_floats(np.asarray(image)))
     if image.mode == "LAB":  # Pillow knows no way from LAB to gray, and needs none: lightness is a band

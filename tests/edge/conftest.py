@@ -69,9 +69,16 @@ def write_model(
     return path
 
 
+def gray_image(level, size=(64, 48)):
+    """An image of this mean gray level, with a step in it: a blank one goes to review whatever the model says."""
+    image = Image.new("L", size, level - 4)
+    image.paste(level + 4, (size[0] // 2, 0, *size))
+    return image
+
+
 def write_image(path, level, size=(64, 48)):
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("L", size, level).save(path)
+    gray_image(level, size).save(path)
     return path
 
 

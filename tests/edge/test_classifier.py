@@ -1,7 +1,7 @@
 import numpy as np
 import onnx
 import pytest
-from conftest import LEVELS, metadata, write_image, write_model
+from conftest import LEVELS, gray_image, metadata, write_image, write_model
 from PIL import Image
 
 from semdefect import CLASSES
@@ -31,7 +31,7 @@ def test_between_two_classes_a_person_decides(model):
 
 
 def test_guard_accepts_at_the_threshold_and_not_below(tmp_path):
-    image = Image.new("L", (9, 9), 36)
+    image = gray_image(36)
     confidence = EdgeClassifier(write_model(tmp_path / "a.onnx")).classify(image).confidence
     for threshold, decision in (
         (confidence, "accept"),
@@ -41,6 +41,12 @@ def test_guard_accepts_at_the_threshold_and_not_below(tmp_path):
         properties = {METADATA_KEY: metadata(threshold=float(threshold)).to_json()}
         model = write_model(tmp_path / "b.onnx", properties)
         assert EdgeClassifier(model).classify(image).decision == decision
+
+
+@pytest.mark.parametrize("image", [Image.new("L", (64, 48), LEVELS[0]), Image.new("L", (1, 1), LEVELS[3])])
+def test_a_blank_image_goes_to_review_however_sure_the_model_is(model, image):
+    prediction = EdgeClassifier(model).classify(image)
+    assert prediction.confidence > 0.9 and prediction.decision == "review"
 
 
 def test_logits_and_probabilities(model, tmp_path):

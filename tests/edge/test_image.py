@@ -104,6 +104,14 @@ def test_16_bit_is_scaled_not_clipped(tmp_path, name):
     assert read(tmp_path / name).tolist() == [[0, 0, 1, 1, 16, 128, 255, 255]]
 
 
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32])
+def test_integers_of_a_camera_s_own_depth_span_black_to_white(tmp_path, bits, dtype):
+    white = 2**bits - 1
+    Image.fromarray(np.array([[0, white // 2, white]], dtype=dtype)).save(tmp_path / "camera.tif")
+    assert read(tmp_path / "camera.tif").tolist() == [[0, 127, 255]]
+
+
 def test_16_bit_big_endian(tmp_path):
     """As ImageJ and many microscopes write it: TIFF with the most significant byte first."""
     values = [0, 257, 32768, 65535]
