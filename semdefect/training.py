@@ -32,6 +32,8 @@ from semdefect.params import Base, Training
 from semdefect.views import random_views
 
 WARMUP_SHARE = 0.05
+#: Single batches with gradients a hundred times the usual threw the network back at the peak of the learning rate.
+MAX_GRADIENT_NORM = 1.0
 
 
 class Loss(Protocol):
@@ -202,6 +204,7 @@ class Trainer:
         self._check_finite(loss)
         self.fast_optimizer.zero_grad()
         self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(self.trained.parameters(), MAX_GRADIENT_NORM)
         self.fast_optimizer.step()
         return loss, logits
 

@@ -152,13 +152,13 @@ def sample_lines(
 ARRAYS = {"brick": 2.5, "capsule": 2.5, "pad": 2, "hole": 2, "dot": 1.5, "mesh": 1, "outline": 1}
 
 
-def sample_array(rng: Rng, canvas: Canvas) -> tuple[Field, str, float]:
-    """Draw a periodic array; return its SDF (S, S), its kind and its smaller period in units.
+def sample_array(rng: Rng, canvas: Canvas, period: float | None = None) -> tuple[Field, str, float]:
+    """Draw a periodic array (of a given ``period`` in x); return its SDF (S, S), kind and smaller period in units.
 
     Period LU(12, 60), aspect .4–1.6 (15 %: to 3.5), half-row offset in 60 %, corner radius 2–100 % of the half-size.
     """
     kind = pick(rng, ARRAYS)
-    period_x = log_uniform(rng, 12, 60)
+    period_x = log_uniform(rng, 12, 60) if period is None else period
     aspect = log_uniform(rng, 1.6, 3.5) if chance(rng, 0.15) else uniform(rng, 0.4, 1.6)
     period_y = max(period_x * aspect, 7.0)
     offset = period_x / 2 if chance(rng, 0.6) else 0.0

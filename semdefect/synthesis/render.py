@@ -17,7 +17,7 @@ from .sampling import Rng, pick
 from .scene import Scene
 
 #: Part of every lineage record; raise it when the same seed gives another picture.
-RENDERER_VERSION = "1.1"
+RENDERER_VERSION = "1.2"
 
 #: The visibility gate, lengths in units: without it part of the images would carry a wrong label.
 LEAST_AREA = 12.0

@@ -118,7 +118,7 @@ def micro(rng: Rng, canvas: Canvas) -> Scene:
     return _bridged(rng, canvas, sample_lines(rng, canvas, sample_pitch(rng, 4.5, 11)), edit, "micro", flat=0.25)
 
 
-@family("bridge", "patch", weight=8)
+@family("bridge", "patch", weight=5)
 def patch(rng: Rng, canvas: Canvas) -> Scene:
     """Draw a bright, ragged, flat patch that shorts lines; with texture or shadow it would be a particle."""
     lines = sample_lines(rng, canvas, sample_pitch(rng, 4.5, 22))

@@ -148,7 +148,7 @@ def gouge(rng: Rng, canvas: Canvas) -> Scene:
     )
     mask = coverage(sdf, 2.0)
     height = -np.sqrt(np.maximum(sdf, 0.0)) * uniform(rng, 0.5, 1.5)
-    if chance(rng, 0.2):
+    if chance(rng, 0.1):
         height = -height
     rim = np.exp(np.minimum(sdf, 0.0) * 0.5) * (sdf < 0)
     facing = ((canvas.x - cx) * math.cos(light) + (canvas.y - cy) * math.sin(light)) * (1.0 / rx)

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..canvas import Canvas, Field
+from ..canvas import FRAME, Canvas, Field
 from ..fields import rough_edges, texture
 from ..layouts import EdgeNoise, build_lines, common_sigma, sample_edge_noise, sample_grid, sample_pitch
 from ..registry import family
-from ..sampling import Rng, chance, clipped_normal, log_uniform, uniform
+from ..sampling import Rng, chance, clipped_normal, integer, log_uniform, uniform
 from ..scene import Scene
 from ..shading import MODES, sample_surface
 from ..topdown import sample_orientation, turned
@@ -25,7 +25,7 @@ class Roughness:
 
 
 #: Smallest roughness σ in units: below it the beam hides the edges' movement.
-SIGMA_FLOOR = 0.45
+SIGMA_FLOOR = 0.25
 
 
 def _wiggle(rng: Rng, canvas: Canvas, count: int, amplitude: float, xi: float) -> Field:
@@ -49,7 +49,7 @@ def _partly_quiet(rng: Rng, noise: EdgeNoise) -> EdgeNoise:
 
 def _rough(rng: Rng, canvas: Canvas, law: Roughness, kind: str, modes: dict[str, float] | None = None) -> Scene:
     """Draw rough lines; the twin has the same lines with roughness by the common law and no wiggle."""
-    pitch = sample_pitch(rng, 5, 45)
+    pitch = sample_pitch(rng, 4.5, 60)
     duty = clipped_normal(rng, 0.5, 0.12, 0.2, 0.82)
     grid = sample_grid(rng, pitch, duty, 0.2)
     count = len(grid[0])
@@ -75,11 +75,11 @@ def _rough(rng: Rng, canvas: Canvas, law: Roughness, kind: str, modes: dict[str,
     return turned(scene, sample_orientation(rng, 0.82, 0.15))
 
 
-@family("ler", "rough", weight=45)
+@family("ler", "rough", weight=35)
 def rough(rng: Rng, canvas: Canvas) -> Scene:
     """Draw clearly rough, independent edges; a third of them wiggle as well."""
     wiggle = (0.02, 0.06) if chance(rng, 0.3) else None
-    return _rough(rng, canvas, Roughness((0.03, 0.09), wiggle), "rough")
+    return _rough(rng, canvas, Roughness((0.02, 0.09), wiggle), "rough")
 
 
 @family("ler", "wiggle", weight=15)
@@ -88,16 +88,16 @@ def wiggle(rng: Rng, canvas: Canvas) -> Scene:
     return _rough(rng, canvas, Roughness((0.015, 0.05), (0.03, 0.10)), "wiggle")
 
 
-@family("ler", "mild", weight=25)
+@family("ler", "mild", weight=35)
 def mild(rng: Rng, canvas: Canvas) -> Scene:
     """Draw mild roughness, the hardest to tell from clean."""
-    return _rough(rng, canvas, Roughness((0.02, 0.04)), "mild")
+    return _rough(rng, canvas, Roughness((0.01, 0.03)), "mild")
 
 
 @family("ler", "edges_only", weight=8)
 def edges_only(rng: Rng, canvas: Canvas) -> Scene:
     """Draw rough edges of lines with the same grey as the spaces."""
-    return _rough(rng, canvas, Roughness((0.02, 0.06)), "edges_only", {"edges": 1})
+    return _rough(rng, canvas, Roughness((0.012, 0.06)), "edges_only", {"edges": 1})
 
 
 @family("ler", "pinch", weight=7)
@@ -105,3 +105,28 @@ def pinch(rng: Rng, canvas: Canvas) -> Scene:
     """Draw edges so rough, and so opposed, that lines pinch or nearly touch."""
     wave = (0.06, 0.12) if chance(rng, 0.4) else None
     return _rough(rng, canvas, Roughness((0.06, 0.13), wave, (-0.6, 0.2)), "pinch")
+
+
+@family("ler", "isolated", weight=6)
+def isolated(rng: Rng, canvas: Canvas) -> Scene:
+    """Draw two to five lines far apart or in groups, some of them straight; the twin is straight throughout."""
+    count = integer(rng, 2, 5)
+    centres = np.sort(rng.uniform(0.08, 0.92, count)).astype(np.float32) * FRAME
+    least = max(float(np.diff(centres).min()), 6.0)
+    widths = np.minimum(log_uniform(rng, 2.5, 18) * rng.uniform(0.7, 1.4, count), 0.8 * least).astype(np.float32)
+    noise = sample_edge_noise(rng, canvas, count, log_uniform(rng, 2, 20), uniform(rng, 0.3, 1.0))
+    straight = (rng.random((count, 1)) < 0.3).astype(np.float32)
+    straight[integer(rng, 0, count - 1)] = 0.0
+    sigma, quiet = log_uniform(rng, 0.8, 3.0), log_uniform(rng, 0.1, 0.5)
+    surface = sample_surface(rng, canvas, 14.0, {"mixed": 3, "edges": 3, "binary": 1})
+    drawn = []
+    for each in (sigma * (1.0 - straight) + quiet * straight, quiet):
+        left = centres[:, None] - widths[:, None] / 2 + noise.left * each
+        right = centres[:, None] + widths[:, None] / 2 + noise.right * each
+        sides = [np.minimum(canvas.x - a[:, None], b[:, None] - canvas.x) for a, b in zip(left, right, strict=True)]
+        drawn.append(np.max(sides, axis=0).astype(np.float32))
+    band = np.clip(2.5 - np.abs(drawn[0]), 0.0, 1.0)
+    params = {"layout": "isolated", "pitch": round(least, 3), "sigma": round(sigma, 4), "mode": surface.mode}
+    signal, twin = (surface.render(sdf) for sdf in drawn)
+    scene = Scene(signal, twin, band, "isolated", least, structural=True, params=params)
+    return turned(scene, sample_orientation(rng, 0.5, 0.45))

@@ -189,4 +189,4 @@ def trench(rng: Rng, canvas: Canvas) -> Scene:
         sdf = _subtract(rng, lines, lines.sdf, _cutter(rng, canvas, lines, index, uniform(rng, 25, 103), gap), width)
         return np.maximum(sdf, FAR)
 
-    return _opened(rng, canvas, (12, 45), edit, "trench", {"trench": 1})
+    return _opened(rng, canvas, (12, 60), edit, "trench", {"trench": 1})

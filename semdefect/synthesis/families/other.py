@@ -44,10 +44,10 @@ def particle_lines(rng: Rng, canvas: Canvas) -> Scene:
 @family("other", "particle_array", weight=20)
 def particle_array(rng: Rng, canvas: Canvas) -> Scene:
     """Draw a particle on an array, on large shapes or on a blank film."""
-    return _with_particles(rng, canvas, {"array": 5, "shapes": 4, "film": 1})
+    return _with_particles(rng, canvas, {"array": 5, "shapes": 4, "film": 2})
 
 
-@family("other", "eye", weight=10)
+@family("other", "eye", weight=7)
 def eye(rng: Rng, canvas: Canvas) -> Scene:
     """Push lines apart into an eye, often with the centre missing."""
     lines = sample_lines(rng, canvas, sample_pitch(rng, 4.5, 16))
@@ -120,7 +120,7 @@ def _perspective(rng: Rng, image: Field) -> Field:
     return np.asarray(turned_image, np.float32)
 
 
-@family("other", "circuit", weight=20, paired=False)
+@family("other", "circuit", weight=8, paired=False)
 def circuit(rng: Rng, canvas: Canvas) -> Scene:
     """Draw one to three levels of wiring with relief, often tiled, slanted or turned."""
     height, levels = canvas.full(), integer(rng, 1, 3)
@@ -148,7 +148,7 @@ def circuit(rng: Rng, canvas: Canvas) -> Scene:
     return Scene(signal, None, canvas.full(1.0), "circuit", 6.0, structural=True, params=params)
 
 
-@family("other", "odd_section", weight=10, paired=False)
+@family("other", "odd_section", weight=5, paired=False)
 def odd_section(rng: Rng, canvas: Canvas) -> Scene:
     """Draw layers with odd bodies in cross-section."""
     signal = strata(rng, canvas)
