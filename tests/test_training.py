@@ -83,6 +83,17 @@ def state(folder):
     return folder / ".scratch" / STAGE / "state.safetensors"
 
 
+def test_no_step_follows_a_gradient_longer_than_one(tmp_path):
+    def steep(network, batch):
+        loss, logits = LABELS(network, batch)
+        return 1000 * loss, logits
+
+    steep_run = trainer(steep)
+    steep_run.run(image_set(2, 48, seed=90), tmp_path / "model.safetensors", tmp_path / "metrics", "a")
+    lengths = [parameter.grad.norm() for parameter in steep_run.network.parameters() if parameter.grad is not None]
+    assert torch.stack(lengths).norm() == pytest.approx(1.0, rel=1e-3)
+
+
 def test_a_run_leaves_model_figures_and_curves_and_no_scratch(uninterrupted):
     files = written(uninterrupted)
     assert "model.safetensors" in files

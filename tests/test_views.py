@@ -55,6 +55,14 @@ def test_each_image_gets_a_view_of_its_own():
     assert len({view.numpy().tobytes() for view in views}) == 8
 
 
+def test_another_detector_changes_edges_in_a_third_of_the_images_and_no_flat_area():
+    flat = torch.full((300, 1, 16, 16), 0.4)
+    assert torch.allclose(library._detected(flat, generator(3)), flat)
+    images = batch(300, 16).float() / 255
+    changed = (library._detected(images, generator(3)) != images).flatten(1).any(dim=1)
+    assert 0.25 < float(changed.float().mean()) < 0.45
+
+
 def likeness(view: np.ndarray, image: np.ndarray) -> float:
     """Highest correlation of ``view`` and ``image`` over the four flips, away from the border."""
     inner = slice(16, -16)
