@@ -47,7 +47,7 @@ from semdefect.training_data import fresh_images
 
 SCRATCH = Path(".scratch/sim2real")
 #: The budget of the quoted figure: rendered images a class, and passes over them.
-IMAGES, EPOCHS, SEEDS = 8_000, 7, 3
+IMAGES, EPOCHS, SEEDS = 8_000, 6, 3
 VALIDATION = 60
 
 

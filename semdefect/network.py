@@ -50,6 +50,11 @@ class SemNetwork(nn.Module):
             pretrained=weights is not None,
             pretrained_cfg_overlay=weights or {},
         )
+        if weights is None:
+            # timm draws the last layer for many classes: with eight its logits are so large that training starts with
+            # a loss of 8 and gradients a hundred times too long.
+            nn.init.trunc_normal_(backbone.get_classifier().weight, std=0.01)
+            nn.init.zeros_(backbone.get_classifier().bias)
         self.backbone = backbone
         features = getattr(backbone.feature_info, "info", backbone.feature_info)
         self._level = max(index for index, feature in enumerate(features) if feature["reduction"] == 16)

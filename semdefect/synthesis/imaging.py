@@ -279,15 +279,16 @@ def sample_recording(rng: Rng, canvas: Canvas, noise_factor: float = 1.0) -> Rec
 class Exposure:
     """An imaged scene: ``image`` uint8 (S, S) and ``mask`` float32 moved along with it.
 
-    ``contrast`` is the mean absolute (painted defects: signed) grey difference to the twin over the mask before
-    noise, and ``noise``
-    the deviation of the noise there, both in full-scale units; ``contrast`` is None without a twin.
+    All in full-scale units: ``contrast`` is the mean absolute (painted defects: signed) grey difference to the twin
+    over the mask before noise, None without a twin; ``noise`` the deviation of the noise there; ``structure`` the
+    deviation of the whole picture before noise.
     """
 
     image: np.ndarray
     mask: Field
     contrast: float | None
     noise: float
+    structure: float
     params: dict[str, Any] = field(default_factory=dict)
 
 
@@ -318,6 +319,7 @@ def image_scene(rng: Rng, scene: Scene, canvas: Canvas, noise_factor: float = 1.
         mask,
         contrast,
         noise,
+        float(clear.std()),
         _record(optics, recording, contrast, noise),
     )
 

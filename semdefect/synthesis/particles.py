@@ -75,7 +75,8 @@ def add_particle(rng: Rng, canvas: Canvas, signal: Field) -> tuple[Field, Field,
 def _smudge(rng: Rng, canvas: Canvas, signal: Field) -> tuple[Field, Field]:
     """Lay a spot with a soft edge on a signal, brighter or darker than it; return signal and coverage."""
     size = log_uniform(rng, 3, 14)
-    soft = coverage(_particle_sdf(rng, canvas, "smudge", size), size * uniform(rng, 0.8, 2.0))
+    spot = coverage(_particle_sdf(rng, canvas, "smudge", size))
+    soft = gaussian_filter(spot, size * uniform(rng, 0.3, 0.7) * canvas.scale, truncate=2.5)
     grey = uniform(rng, 0.75, 1.1) if chance(rng, 0.6) else uniform(rng, 0.0, 0.2)
     return signal + uniform(rng, 0.4, 0.95) * soft * (grey - signal), soft
 

@@ -74,9 +74,10 @@ def render(
         chosen = find_family(class_name, family)
     source = _twin_source(chosen, seed) if chosen.twin_of else chosen
     shot = _visible_shot(source, seed, canvas_of(size))
-    exposure = shot.exposure
+    scene, exposure = shot.scene, shot.exposure
     if chosen.twin_of:
-        exposure = image_scene(shot.imaging_stream(), shot.scene.defect_off(), canvas_of(size), shot.noise_factor)
+        scene = shot.scene.defect_off()
+        exposure = image_scene(shot.imaging_stream(), scene, canvas_of(size), shot.noise_factor)
     # The source's mask decides about overlays, so that clean twins get exactly those of their defect.
     overlaid = add_overlays(_stream(source.class_name, seed, 1), exposure.image, shot.exposure.mask > 0.5)
     mask = np.zeros_like(overlaid.mask) if class_name == "clean" else overlaid.mask
@@ -88,7 +89,7 @@ def render(
         _kind(chosen, shot),
         seed,
         bounding_box(mask),
-        _record(chosen, source, seed, size, shot, exposure, overlaid.names, mask),
+        _record(chosen, source, seed, size, shot, scene, exposure, overlaid.names, mask),
     )
 
 
@@ -141,11 +142,13 @@ def _visible_shot(source: Family, seed: int, canvas: Canvas) -> _Shot:
         scene = source.draw(_stream(source.class_name, seed, 2, attempt), canvas)
         exposure = image_scene(_stream(source.class_name, seed, 3, attempt), scene, canvas, factor)
         shot = _Shot(source.class_name, seed, attempt, factor, scene, exposure)
-        if exposure.contrast is None:  # clean, or odd as a whole: nothing to be seen against a twin
+        if exposure.contrast is None and not scene.structural:  # clean
             return shot
         placed = scene.structural or is_well_placed(exposure.mask > 0.5, canvas)
-        ratio = exposure.contrast / max(exposure.noise, NOISE_FLOOR) if placed else 0.0
-        if ratio >= (LEAST_ROUGHNESS_TO_NOISE if scene.structural else LEAST_CONTRAST_TO_NOISE):
+        seen = exposure.structure if exposure.contrast is None else exposure.contrast
+        ratio = seen / max(exposure.noise, NOISE_FLOOR) if placed else 0.0
+        against_twin = scene.structural and scene.twin is not None
+        if ratio >= (LEAST_ROUGHNESS_TO_NOISE if against_twin else LEAST_CONTRAST_TO_NOISE):
             return shot
         if best is None or ratio > best[0]:
             best = (ratio, shot)
@@ -172,6 +175,7 @@ def _record(
     seed: int,
     size: int,
     shot: _Shot,
+    scene: Scene,
     exposure: Exposure,
     overlays: list[str],
     mask: np.ndarray,
@@ -191,7 +195,7 @@ def _record(
         "seed": seed,
         "size": size,
         "attempt": shot.attempt,
-        "scene": shot.scene.params,
+        "scene": scene.params,
         "imaging": exposure.params,
         "overlays": overlays,
         "defects": defects,

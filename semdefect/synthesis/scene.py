@@ -17,7 +17,8 @@ class Scene:
     [0, 1]. ``feature`` is the smallest pitch or line period in units; it limits the blur. ``structural``
     marks scenes that carry their class as a whole (roughness, odd structures): no local mask, and a milder
     visibility gate. ``painted`` marks defects of one grey on a section whose own texture could hide them.
-    ``clutter`` is the deviation of a pattern's surface texture, which hides defects as noise does.
+    ``clutter`` is the deviation of a pattern's surface texture, which hides defects as noise does. ``twin_params``
+    holds the parameters that are others in the twin.
     """
 
     signal: Field
@@ -29,9 +30,13 @@ class Scene:
     painted: bool = False
     clutter: float = 0.0
     params: dict[str, Any] = field(default_factory=dict)
+    twin_params: dict[str, Any] = field(default_factory=dict)
 
     def defect_off(self) -> "Scene":
         """Return the defect-free twin as a scene of its own, with an empty mask."""
         if self.twin is None:
             raise ValueError(f"scene {self.kind} has no defect-free twin")
-        return replace(self, signal=self.twin, twin=None, mask=np.zeros_like(self.mask), structural=False)
+        params = self.params | self.twin_params
+        return replace(
+            self, signal=self.twin, twin=None, mask=np.zeros_like(self.mask), structural=False, params=params
+        )

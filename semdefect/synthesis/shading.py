@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
@@ -39,6 +40,12 @@ class Surface:
     angle: float
     grain: Field | None
     grain_on_top: bool
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Return what the record keeps of the surface."""
+        drawn = ("base", "contrast", "width", "edge", "inner", "outer", "shade", "shade_length", "relief", "angle")
+        return {"mode": self.mode} | {name: round(getattr(self, name), 4) for name in drawn}
 
     @property
     def clutter(self) -> float:

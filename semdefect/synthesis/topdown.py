@@ -48,6 +48,18 @@ def sample_orientation(rng: Rng, vertical: float = 0.72, horizontal: float = 0.2
     return Orientation(sign(rng) * log_uniform(rng, 2, 60))
 
 
+def slanted(rng: Rng, image: Field) -> Field:
+    """Return the image (S, S) seen at a slant: a random quadrilateral inside it, spread over the frame."""
+    size = image.shape[0]
+    corners = [(0, 0), (0, size), (size, size), (size, 0)]
+    quad: list[float] = []
+    for x, y in corners:
+        inward = uniform(rng, 0, 0.25) * size, uniform(rng, 0, 0.25) * size
+        quad += [x + (inward[0] if x == 0 else -inward[0]), y + (inward[1] if y == 0 else -inward[1])]
+    seen = Image.fromarray(image).transform((size, size), Image.Transform.QUAD, quad, Image.Resampling.BILINEAR)
+    return np.asarray(seen, np.float32)
+
+
 def turned(scene: Scene, orientation: Orientation) -> Scene:
     """Return the scene with signal, twin and mask turned alike."""
     twin = None if scene.twin is None else orientation.apply(scene.twin)
@@ -73,7 +85,7 @@ class Background:
     @property
     def params(self) -> dict[str, Any]:
         """Return what the record keeps of the pattern."""
-        return {"layout": self.kind, "pitch": round(self.pitch, 3), "mode": self.surface.mode}
+        return {"layout": self.kind, "pitch": round(self.pitch, 3)} | self.surface.params
 
 
 def sample_background(
@@ -108,8 +120,7 @@ def edited_lines(
         "pitch": round(lines.pitch, 3),
         "duty": round(lines.duty, 3),
         "sigma": round(lines.sigma, 4),
-        "mode": surface.mode,
-    }
+    } | surface.params
     scene = Scene(
         surface.render(after),
         surface.render(lines.sdf),

@@ -45,7 +45,7 @@ def _fillet(rng: Rng, space: float) -> float:
     return max(0.6, space * uniform(rng, 0.15, 0.6))
 
 
-@family("bridge", "neck", weight=40)
+@family("bridge", "neck", weight=42)
 def neck(rng: Rng, canvas: Canvas) -> Scene:
     """Draw one or two necks over a space, with the concave meniscus of real resist bridges."""
 
@@ -118,7 +118,7 @@ def micro(rng: Rng, canvas: Canvas) -> Scene:
     return _bridged(rng, canvas, sample_lines(rng, canvas, sample_pitch(rng, 4.5, 11)), edit, "micro", flat=0.25)
 
 
-@family("bridge", "patch", weight=5)
+@family("bridge", "patch", weight=6)
 def patch(rng: Rng, canvas: Canvas) -> Scene:
     """Draw a bright, ragged, flat patch that shorts lines; with texture or shadow it would be a particle."""
     lines = sample_lines(rng, canvas, sample_pitch(rng, 4.5, 22))

@@ -32,7 +32,7 @@ def _crack_track(rng: Rng, x0: float, y0: float, angle: float, length: float, wi
     wander = rough_edges(rng, (_KNOTS,), log_uniform(rng, 0.6, 6), 4, 0.6)
     wander -= wander[0]
     if chance(rng, 0.3):
-        wander += np.where(np.arange(_KNOTS) % 2 > 0, 1, -1) * uniform(rng, 0.3, 2.5)
+        wander += np.where(rng.random(_KNOTS) > 0.5, 1, -1) * uniform(rng, 0.3, 2.5)
     width = widening * log_uniform(rng, 0.8, 7) * rng.uniform(0.4, 1.6, _KNOTS)
     width *= 1.0 - 0.8 * np.abs(np.linspace(-1, 1, _KNOTS)) ** 4
     fine, knots = np.linspace(0, 1, 256), np.linspace(0, 1, _KNOTS)
@@ -92,7 +92,7 @@ def _voids(rng: Rng, canvas: Canvas, solder: Solder) -> Field:
             uniform(rng, 0, 3),
         )
         cover = np.maximum(cover, coverage(void.sdf(canvas)))
-    return cover
+    return cover * coverage(solder.body - 0.5)
 
 
 def _porous_band(rng: Rng, canvas: Canvas, solder: Solder) -> Field:

@@ -1,19 +1,19 @@
 """Other, seen from above: devices and chip layouts, which are no test pattern of lines and carry no named defect."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from ..canvas import FAR, FRAME, Canvas, Field
-from ..fields import box_sdf, coverage, polyline_sdf, random_angle, sample_blob
+from ..fields import box_sdf, coverage, polyline_sdf, sample_blob
 from ..layouts import sample_array, sample_lines
 from ..painting import paint
 from ..registry import family
 from ..sampling import Rng, chance, integer, log_uniform, one_of, pick, sign, uniform
 from ..scene import Scene
 from ..shading import sample_surface
-from ..topdown import Orientation, sample_orientation
+from ..topdown import sample_orientation, slanted
 
 MODES = {"binary": 3, "mixed": 4, "edges": 3, "emboss": 3, "trench": 1}
 
@@ -31,7 +31,7 @@ def _frames(rng: Rng, canvas: Canvas) -> Field:
     box = box_sdf(canvas.x, canvas.y, cx, cy, hx, hy, uniform(rng, 0, 0.4) * min(hx, hy))
     period = log_uniform(rng, 5, 18)
     ring = uniform(rng, 0.15, 0.35) * period - np.abs(np.mod(box, period) - period / 2)
-    return np.minimum(box, np.where(box < period * integer(rng, 1, 6), ring, uniform(rng, -1, 1) * 9))
+    return np.minimum(box, np.where(box < period * integer(rng, 1, 6), ring, sign(rng) * 9.0))
 
 
 def _wiring(rng: Rng, canvas: Canvas) -> Field:
@@ -48,13 +48,22 @@ def _wiring(rng: Rng, canvas: Canvas) -> Field:
         heading += sign(rng) * np.pi / one_of(rng, (2, 2, 4))
     sdf = canvas.full(FAR)
     for wire in range(count):
-        shift = wire * pitch
-        points = [(px + shift, py - shift) for px, py in corners]
+        points = _beside(corners, wire * pitch)
         sdf = np.maximum(sdf, polyline_sdf(canvas, points, [width] * (len(points) - 1)))
     if chance(rng, 0.6):
         side = width * uniform(rng, 1, 4)
         sdf = np.maximum(sdf, box_sdf(canvas.x, canvas.y, *corners[0], side, side * log_uniform(rng, 0.5, 2), 1.0))
     return sdf
+
+
+def _beside(corners: list[tuple[float, float]], distance: float) -> list[tuple[float, float]]:
+    """Return a path parallel to ``corners``, which turns by less than 180°, at a ``distance`` in units."""
+    path = np.array(corners)
+    along = np.diff(path, axis=0)
+    normals = np.stack([along[:, 1], -along[:, 0]], axis=1) / np.hypot(along[:, 0], along[:, 1])[:, None]
+    before, after = np.concatenate([normals[:1], normals]), np.concatenate([normals, normals[-1:]])
+    mitre = (before + after) / (1.0 + (before * after).sum(axis=1, keepdims=True))
+    return [(float(x), float(y)) for x, y in path + distance * mitre]
 
 
 def _comb(rng: Rng, canvas: Canvas) -> Field:
@@ -70,15 +79,6 @@ def _comb(rng: Rng, canvas: Canvas) -> Field:
     inside = np.minimum(np.minimum(stripe, meshed), np.minimum(hy - np.abs(v), hx - np.abs(u)))
     bars = np.minimum(uniform(rng, 2, 6) - np.abs(np.abs(v) - hy), hx - np.abs(u))
     return np.maximum(inside, bars)
-
-
-def _needle(rng: Rng, canvas: Canvas) -> Field:
-    """Draw a tapering needle, beam or probe that comes in from outside."""
-    angle = random_angle(rng)
-    cx, cy = _place(rng)
-    c, s = float(np.cos(angle)), float(np.sin(angle))
-    along, across = c * (canvas.x - cx) + s * (canvas.y - cy), c * (canvas.y - cy) - s * (canvas.x - cx)
-    return np.minimum(along, uniform(rng, 1, 4) + along * uniform(rng, 0.05, 0.35) - np.abs(across))
 
 
 def _disc(rng: Rng, canvas: Canvas) -> Field:
@@ -103,56 +103,50 @@ def _filled(rng: Rng, canvas: Canvas) -> Field:
     return lines if chance(rng, 0.5) else np.ascontiguousarray(lines.T)
 
 
-PARTS: dict[Part, float] = {_frames: 2, _wiring: 4, _comb: 1.5, _needle: 1, _disc: 1, _matrix: 2}
+PARTS: dict[Part, float] = {_frames: 2, _wiring: 4, _comb: 1.5, _disc: 1, _matrix: 2}
 
 
-def _level(rng: Rng, canvas: Canvas, most: int) -> Field:
-    """Draw up to ``most`` parts on one level, again where hardly any of it lies in the frame."""
+def _level(rng: Rng, canvas: Canvas, least: int, most: int) -> Field:
+    """Draw ``least`` to ``most`` parts on one level; up to four times, until they fill 5–90 % of the frame."""
     for _ in range(4):
         sdf = canvas.full(-50.0)
-        for _ in range(integer(rng, 1, most)):
+        for _ in range(integer(rng, least, most)):
             sdf = np.maximum(sdf, pick(rng, PARTS)(rng, canvas))
         if 0.05 < float((sdf > 0).mean()) < 0.9:
             break
     return -sdf if chance(rng, 0.15) else sdf
 
 
-def _slanted(rng: Rng, image: Field) -> Field:
-    """Return the image turned by any angle and seen at a slant; the frame stays filled."""
-    size = image.shape[0]
-    turned = Orientation(uniform(rng, 0, 360)).apply(image) if chance(rng, 0.6) else image
-    near, far = uniform(rng, 0, 0.3) * size, uniform(rng, 0, 0.1) * size
-    quad = (near, far, 0, size - far, size, size, size - near, 0)
-    return np.asarray(
-        Image.fromarray(turned).transform((size, size), Image.Transform.QUAD, quad, Image.Resampling.BILINEAR),
-        np.float32,
-    )
-
-
-def _whole(rng: Rng, canvas: Canvas, signal: Field, kind: str) -> Scene:
-    signal = sample_orientation(rng, 0.6, 0.2).apply(signal.astype(np.float32))
+def _whole(rng: Rng, canvas: Canvas, signal: Field, kind: str, params: dict[str, Any]) -> Scene:
+    signal = sample_orientation(rng, 0.5, 0.1).apply(signal.astype(np.float32))
     if chance(rng, 0.25):
-        signal = _slanted(rng, signal)
-    return Scene(signal, None, canvas.full(1.0), kind, 6.0, structural=True, params={"layout": kind})
+        signal = slanted(rng, signal)
+    return Scene(signal, None, canvas.full(1.0), kind, 12.0, structural=True, params={"layout": kind} | params)
 
 
-@family("other", "device", weight=8, paired=False)
+@family("other", "device", weight=7, paired=False)
 def device(rng: Rng, canvas: Canvas) -> Scene:
     """Draw one to three levels of pads, wires, combs, frames and needles."""
-    signal = sample_surface(rng, canvas, 14.0, MODES, top_texture=0.3).render(_level(rng, canvas, 4))
-    for _ in range(integer(rng, 0, 2)):
-        sdf = _level(rng, canvas, 3)
+    surface = sample_surface(rng, canvas, 14.0, MODES, top_texture=0.3)
+    signal, above = surface.render(_level(rng, canvas, 2, 4)), integer(rng, 0, 2)
+    for _ in range(above):
+        sdf = _level(rng, canvas, 1, 3)
         top = uniform(rng, 0.1, 0.9) + uniform(rng, 0, 0.5) * (signal - 0.4)  # what lies below shows through
         signal = paint(signal, coverage(sdf), top)
         signal = signal + uniform(rng, 0.05, 0.4) * np.exp(np.abs(sdf) * (-1 / log_uniform(rng, 0.5, 2)))
-    return _whole(rng, canvas, signal, "device")
+    return _whole(rng, canvas, signal, "device", {"levels": 1 + above} | surface.params)
+
+
+def _cuts(rng: Rng, count: int) -> Field:
+    """Draw ``count`` places in the frame, in units, at least a seventh of it apart."""
+    room = FRAME / (count + 1)
+    return np.asarray((np.arange(count) + 1 + rng.uniform(-0.2, 0.2, count)) * room, np.float32)
 
 
 @family("other", "blocks", weight=5, paired=False)
 def blocks(rng: Rng, canvas: Canvas) -> Scene:
     """Draw a chip divided into blocks, each full of cells, lines or nothing."""
-    edges_x = np.sort(rng.uniform(0.1, 0.9, integer(rng, 1, 3))) * FRAME
-    edges_y = np.sort(rng.uniform(0.1, 0.9, integer(rng, 0, 3))) * FRAME
+    edges_x, edges_y = _cuts(rng, integer(rng, 1, 3)), _cuts(rng, integer(rng, 0, 3))
     column = np.searchsorted(edges_x, canvas.axis)[None, :]
     row = np.searchsorted(edges_y, canvas.axis)[:, None]
     block = row * (len(edges_x) + 1) + column
@@ -164,8 +158,9 @@ def blocks(rng: Rng, canvas: Canvas) -> Scene:
         border = np.minimum(border, np.abs(canvas.y - edge) - street)
     sdf = canvas.full(FAR)
     for number in range(int(block.max()) + 1):
-        kind = pick(rng, {"filled": 6, "plate": 1, "bare": 1.5})
+        kind = pick(rng, {"filled": 6, "plate": 1, "bare": 1.5}) if number > 1 else "filled"
         cells = _filled(rng, canvas) if kind == "filled" else canvas.full(20.0 if kind == "plate" else FAR)
         sdf = np.where(block == number, np.minimum(cells, border), sdf)
-    signal = sample_surface(rng, canvas, 10.0, MODES, top_texture=0.3).render(sdf.astype(np.float32))
-    return _whole(rng, canvas, signal, "blocks")
+    surface = sample_surface(rng, canvas, 10.0, MODES, top_texture=0.3)
+    params = {"blocks": int(block.max()) + 1, "street": round(street, 2)} | surface.params
+    return _whole(rng, canvas, surface.render(sdf.astype(np.float32)), "blocks", params)

@@ -11,7 +11,7 @@ from ..layouts import EdgeNoise, build_lines, common_sigma, sample_edge_noise, s
 from ..registry import family
 from ..sampling import Rng, chance, clipped_normal, integer, log_uniform, uniform
 from ..scene import Scene
-from ..shading import MODES, sample_surface
+from ..shading import MODES, Surface, sample_surface
 from ..topdown import sample_orientation, turned
 
 
@@ -25,7 +25,7 @@ class Roughness:
 
 
 #: Smallest roughness σ in units: below it the beam hides the edges' movement.
-SIGMA_FLOOR = 0.25
+SIGMA_FLOOR = 0.3
 
 
 def _wiggle(rng: Rng, canvas: Canvas, count: int, amplitude: float, xi: float) -> Field:
@@ -65,17 +65,42 @@ def _rough(rng: Rng, canvas: Canvas, law: Roughness, kind: str, modes: dict[str,
     lines = build_lines(canvas, pitch, duty, grid, noise, sigma, wiggle)
     quiet = build_lines(canvas, pitch, duty, grid, noise, min(common_sigma(rng, pitch), 0.5 * sigma))
     surface = sample_surface(rng, canvas, pitch, MODES if modes is None else modes)
-    signal, twin = surface.render(lines.sdf), surface.render(quiet.sdf)
-    if chance(rng, 0.25):
-        grain = uniform(rng, 0.03, 0.1) * texture(rng, canvas, uniform(rng, 1, 3))
-        signal, twin = signal + grain * (lines.sdf > 0), twin + grain * (quiet.sdf > 0)
-    band = np.clip(2.5 - np.abs(lines.sdf), 0.0, 1.0)
-    params = {"layout": "lines", "pitch": round(pitch, 3), "sigma": round(sigma, 4), "mode": surface.mode}
-    scene = Scene(signal, twin, band, kind, pitch, structural=True, params=params)
-    return turned(scene, sample_orientation(rng, 0.82, 0.15))
+    grain = uniform(rng, 0.03, 0.1) * texture(rng, canvas, uniform(rng, 1, 3)) if chance(rng, 0.25) else None
+    return _scene(rng, (lines.sdf, quiet.sdf), (sigma, quiet.sigma), surface, kind, pitch, (0.82, 0.15), grain)
 
 
-@family("ler", "rough", weight=35)
+def _scene(
+    rng: Rng,
+    sdfs: tuple[Field, Field],
+    sigmas: tuple[float, float],
+    surface: Surface,
+    kind: str,
+    pitch: float,
+    upright: tuple[float, float],
+    grain: Field | None = None,
+) -> Scene:
+    """Shade rough lines and their twin, given SDF and roughness of each; ``grain`` lies on top of the lines.
+
+    ``upright`` holds the shares of vertical and horizontal lines.
+    """
+    signal, twin = (surface.render(sdf) + (0.0 if grain is None else grain * (sdf > 0)) for sdf in sdfs)
+    band = np.clip(2.5 - np.abs(sdfs[0]), 0.0, 1.0)
+    rough, quiet = ({"sigma": round(sigma, 4)} for sigma in sigmas)
+    scene = Scene(
+        signal,
+        twin,
+        band,
+        kind,
+        pitch,
+        structural=True,
+        clutter=surface.clutter,
+        params={"layout": "lines", "pitch": round(pitch, 3)} | rough | surface.params,
+        twin_params=quiet,
+    )
+    return turned(scene, sample_orientation(rng, *upright))
+
+
+@family("ler", "rough", weight=33)
 def rough(rng: Rng, canvas: Canvas) -> Scene:
     """Draw clearly rough, independent edges; a third of them wiggle as well."""
     wiggle = (0.02, 0.06) if chance(rng, 0.3) else None
@@ -88,7 +113,7 @@ def wiggle(rng: Rng, canvas: Canvas) -> Scene:
     return _rough(rng, canvas, Roughness((0.015, 0.05), (0.03, 0.10)), "wiggle")
 
 
-@family("ler", "mild", weight=35)
+@family("ler", "mild", weight=32)
 def mild(rng: Rng, canvas: Canvas) -> Scene:
     """Draw mild roughness, the hardest to tell from clean."""
     return _rough(rng, canvas, Roughness((0.01, 0.03)), "mild")
@@ -100,7 +125,7 @@ def edges_only(rng: Rng, canvas: Canvas) -> Scene:
     return _rough(rng, canvas, Roughness((0.012, 0.06)), "edges_only", {"edges": 1})
 
 
-@family("ler", "pinch", weight=7)
+@family("ler", "pinch", weight=6)
 def pinch(rng: Rng, canvas: Canvas) -> Scene:
     """Draw edges so rough, and so opposed, that lines pinch or nearly touch."""
     wave = (0.06, 0.12) if chance(rng, 0.4) else None
@@ -109,24 +134,24 @@ def pinch(rng: Rng, canvas: Canvas) -> Scene:
 
 @family("ler", "isolated", weight=6)
 def isolated(rng: Rng, canvas: Canvas) -> Scene:
-    """Draw two to five lines far apart or in groups, some of them straight; the twin is straight throughout."""
+    """Draw two to five lines at uneven distances, some of them straight; in the twin all are straight."""
     count = integer(rng, 2, 5)
-    centres = np.sort(rng.uniform(0.08, 0.92, count)).astype(np.float32) * FRAME
-    least = max(float(np.diff(centres).min()), 6.0)
-    widths = np.minimum(log_uniform(rng, 2.5, 18) * rng.uniform(0.7, 1.4, count), 0.8 * least).astype(np.float32)
+    room = 0.9 * FRAME / count  # of each line with half of the spaces beside it
+    widths = (room * rng.uniform(0.2, 0.55, count)).astype(np.float32)
+    jitter = rng.uniform(-0.5, 0.5, count) * 0.6 * (room - widths)
+    centres = (0.05 * FRAME + (np.arange(count) + 0.5) * room + jitter).astype(np.float32)
     noise = sample_edge_noise(rng, canvas, count, log_uniform(rng, 2, 20), uniform(rng, 0.3, 1.0))
+    # Three deviations leave a line whole and apart from the next.
+    most = float(min(widths.min(), np.diff(centres).min() - widths.max())) / 6
+    sigma = max(log_uniform(rng, 0.6, 3.0), SIGMA_FLOOR)
+    sigma, quiet = min(sigma, max(most, SIGMA_FLOOR)), min(common_sigma(rng, room), 0.5 * SIGMA_FLOOR)
     straight = (rng.random((count, 1)) < 0.3).astype(np.float32)
     straight[integer(rng, 0, count - 1)] = 0.0
-    sigma, quiet = log_uniform(rng, 0.8, 3.0), log_uniform(rng, 0.1, 0.5)
     surface = sample_surface(rng, canvas, 14.0, {"mixed": 3, "edges": 3, "binary": 1})
     drawn = []
     for each in (sigma * (1.0 - straight) + quiet * straight, quiet):
-        left = centres[:, None] - widths[:, None] / 2 + noise.left * each
-        right = centres[:, None] + widths[:, None] / 2 + noise.right * each
+        left = centres[:, None] - widths[:, None] / 2 + np.clip(noise.left, -3, 3) * each
+        right = centres[:, None] + widths[:, None] / 2 + np.clip(noise.right, -3, 3) * each
         sides = [np.minimum(canvas.x - a[:, None], b[:, None] - canvas.x) for a, b in zip(left, right, strict=True)]
         drawn.append(np.max(sides, axis=0).astype(np.float32))
-    band = np.clip(2.5 - np.abs(drawn[0]), 0.0, 1.0)
-    params = {"layout": "isolated", "pitch": round(least, 3), "sigma": round(sigma, 4), "mode": surface.mode}
-    signal, twin = (surface.render(sdf) for sdf in drawn)
-    scene = Scene(signal, twin, band, "isolated", least, structural=True, params=params)
-    return turned(scene, sample_orientation(rng, 0.5, 0.45))
+    return _scene(rng, (drawn[0], drawn[1]), (sigma, quiet), surface, "isolated", room, (0.5, 0.45))

@@ -57,7 +57,7 @@ def _line(rng: Rng, lines: LineSpace, margin: float = 10.0) -> tuple[int, float]
     return index, float(lines.widths[index])
 
 
-@family("open", "cut", weight=30)
+@family("open", "cut", weight=28)
 def cut(rng: Rng, canvas: Canvas) -> Scene:
     """Cut one line, sometimes two, straight through, with round or ragged ends."""
 
@@ -92,7 +92,7 @@ def notch(rng: Rng, canvas: Canvas) -> Scene:
     return _opened(rng, canvas, (9, 45), edit, "notch")
 
 
-@family("open", "dots", weight=20)
+@family("open", "dots", weight=19)
 def dots(rng: Rng, canvas: Canvas) -> Scene:
     """Scatter one to nine dark dots over fine lines."""
 

@@ -15,7 +15,7 @@ from ..registry import family
 from ..sampling import Rng, chance, integer, log_uniform, uniform
 from ..scene import Scene
 from ..shading import sample_surface, slopes
-from ..topdown import sample_background, sample_orientation, turned
+from ..topdown import sample_background, sample_orientation, slanted, turned
 
 #: Particles are often found by detectors that show relief.
 MODES = {"binary": 4, "mixed": 4, "edges": 2, "gauss": 2, "emboss": 4, "trench": 0.5}
@@ -32,22 +32,31 @@ def _with_particles(rng: Rng, canvas: Canvas, kinds: dict[str, float]) -> Scene:
         mask = np.maximum(mask, cover)
         names.append(name)
     params = background.params | {"orientation": round(orientation.angle, 2), "particles": names}
-    return Scene(signal, plain, mask, "particle", background.pitch, clutter=background.surface.clutter, params=params)
+    return Scene(
+        signal,
+        plain,
+        mask,
+        "particle",
+        background.pitch,
+        clutter=background.surface.clutter,
+        params=params,
+        twin_params={"particles": []},
+    )
 
 
-@family("other", "particle_lines", weight=35)
+@family("other", "particle_lines", weight=31)
 def particle_lines(rng: Rng, canvas: Canvas) -> Scene:
     """Draw a particle on lines."""
     return _with_particles(rng, canvas, {"lines": 1})
 
 
-@family("other", "particle_array", weight=20)
+@family("other", "particle_array", weight=18)
 def particle_array(rng: Rng, canvas: Canvas) -> Scene:
     """Draw a particle on an array, on large shapes or on a blank film."""
     return _with_particles(rng, canvas, {"array": 5, "shapes": 4, "film": 2})
 
 
-@family("other", "eye", weight=7)
+@family("other", "eye", weight=6)
 def eye(rng: Rng, canvas: Canvas) -> Scene:
     """Push lines apart into an eye, often with the centre missing."""
     lines = sample_lines(rng, canvas, sample_pitch(rng, 4.5, 16))
@@ -61,9 +70,10 @@ def eye(rng: Rng, canvas: Canvas) -> Scene:
     if chance(rng, 0.6):
         after = np.minimum(after, -sample_blob(rng, cx, cy, a * 0.8, b * 0.6, 0.15).sdf(canvas))
     surface = sample_surface(rng, canvas, lines.pitch, {"binary": 2, "edges": 3, "mixed": 3})
-    params = {"layout": "lines", "pitch": round(lines.pitch, 3), "mode": surface.mode}
+    params = {"layout": "lines", "pitch": round(lines.pitch, 3)} | surface.params
     mask = coverage(bump - 0.4, 0.2)
-    scene = Scene(surface.render(after), surface.render(lines.sdf), mask, "eye", lines.pitch, params=params)
+    signal, twin = surface.render(after), surface.render(lines.sdf)
+    scene = Scene(signal, twin, mask, "eye", lines.pitch, clutter=surface.clutter, params=params)
     return turned(scene, sample_orientation(rng))
 
 
@@ -108,19 +118,7 @@ def _tiled(rng: Rng, canvas: Canvas, cell: Field) -> Field:
     return np.ascontiguousarray(np.tile(tile, repeats)[: canvas.size, : canvas.size])
 
 
-def _perspective(rng: Rng, image: Field) -> Field:
-    """Return the image seen at a slant: a random quadrilateral inside it, spread over the frame."""
-    size = image.shape[0]
-    corners = [(0, 0), (0, size), (size, size), (size, 0)]
-    quad: list[float] = []
-    for x, y in corners:
-        inward = uniform(rng, 0, 0.25) * size, uniform(rng, 0, 0.25) * size
-        quad += [x + (inward[0] if x == 0 else -inward[0]), y + (inward[1] if y == 0 else -inward[1])]
-    turned_image = Image.fromarray(image).transform((size, size), Image.Transform.QUAD, quad, Image.Resampling.BILINEAR)
-    return np.asarray(turned_image, np.float32)
-
-
-@family("other", "circuit", weight=8, paired=False)
+@family("other", "circuit", weight=7, paired=False)
 def circuit(rng: Rng, canvas: Canvas) -> Scene:
     """Draw one to three levels of wiring with relief, often tiled, slanted or turned."""
     height, levels = canvas.full(), integer(rng, 1, 3)
@@ -138,7 +136,7 @@ def circuit(rng: Rng, canvas: Canvas) -> Scene:
     orientation = sample_orientation(rng, 0.4, 0.1)
     signal = orientation.apply(signal.astype(np.float32))
     if chance(rng, 0.3):
-        signal = _perspective(rng, signal)
+        signal = slanted(rng, signal)
     params = {
         "layout": "circuit",
         "levels": levels,

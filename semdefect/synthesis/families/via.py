@@ -113,7 +113,7 @@ def sliver(rng: Rng, canvas: Canvas) -> Scene:
     return _scene(stack, signal, twin, mask, "sliver")
 
 
-@family("via", "brush", weight=25)
+@family("via", "brush", weight=24)
 def brush(rng: Rng, canvas: Canvas) -> Scene:
     """Hide part of a via under a flat stroke: black, dielectric, white or any grey."""
     stack = sample_stack(rng, canvas)
