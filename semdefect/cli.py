@@ -94,6 +94,8 @@ def _only_list(options: argparse.Namespace) -> None:
     for name in ("row", "family", "n", "seed", "size", "sheet", "images", "manifest"):
         if getattr(options, name) is not None:
             raise UserError(f"--list prints names and draws nothing: leave --{name} out")
+    if options.masks:
+        raise UserError("--list prints names and draws nothing: leave --masks out")
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -106,6 +108,8 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("nothing to write: pass --sheet FILE, --images FOLDER or --list")
     if options.sheet and options.sheet.suffix.lower() != ".png":
         raise UserError(f"{options.sheet}: a sheet is a PNG; pass a name that ends in .png")
+    if options.sheet and options.sheet.is_dir():
+        raise UserError(f"{options.sheet} is a folder: pass the name of a file for the sheet")
     for path in (options.sheet, options.images):
         if path and DATA.resolve() in (path.resolve(), *path.resolve().parents):
             raise UserError(

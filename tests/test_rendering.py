@@ -113,6 +113,7 @@ def test_an_image_that_would_look_different_now_is_not_passed_off_as_the_old_one
         (["--images", "data/real/via"], ["data/real/via", "elsewhere"]),
         (["--sheet", "data/s.png"], ["data/s.png", "elsewhere"]),
         (["--list", "--n", 3], ["--list", "leave --n"]),
+        (["--list", "--masks"], ["--list", "leave --masks"]),
         (["--family", "void", "--sheet", "s.png"], ["void", "--class"]),
         (["--class", "via", "--family", "fork", "--sheet", "s.png"], ["via", "fork", "void"]),
         (["--row", "via/0.png", "--images", "out"], ["manifest.csv", "dvc repro"]),
@@ -144,3 +145,9 @@ def test_where_the_training_packages_are_missing_it_says_so(tmp_path):
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1
     assert "scipy is not installed" in done.stderr and "requirements.txt" in done.stderr
+
+
+def test_a_sheet_is_no_folder(capsys, tmp_path):
+    (tmp_path / "s.png").mkdir()
+    code, _, err = run(capsys, "--class", "via", "--n", 1, "--sheet", "s.png")
+    assert code == 1 and "s.png is a folder" in err

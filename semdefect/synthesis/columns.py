@@ -100,10 +100,9 @@ class Stack:
         """Return the image with the contrast that the detector gives: bright field inverts it."""
         return 1.05 - image if self.inverted else image
 
-    def replaced(self, old: Segment, new: Segment | None) -> tuple[Segment, ...]:
-        """Return the segments with one replaced, or removed when ``new`` is None."""
-        swapped = (new if segment is old else segment for segment in self.segments)
-        return tuple(segment for segment in swapped if segment is not None)
+    def replaced(self, old: Segment, new: Segment) -> tuple[Segment, ...]:
+        """Return the segments with one replaced."""
+        return tuple(new if segment is old else segment for segment in self.segments)
 
 
 def sample_stack(rng: Rng, canvas: Canvas, least: int = 1) -> Stack:

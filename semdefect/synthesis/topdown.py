@@ -17,7 +17,7 @@ from .shading import MODES, Surface, sample_surface
 
 @dataclass(frozen=True)
 class Orientation:
-    """How vertical lines lie in the picture: ``angle`` 0, 90 (transposed) or oblique degrees."""
+    """How vertical lines lie in the picture: ``angle`` in degrees, 90 transposes."""
 
     angle: float
 
@@ -110,9 +110,7 @@ def sample_background(
     return Background(sdf, surface, name, period)
 
 
-def edited_lines(
-    rng: Rng, lines: LineSpace, surface: Surface, after: Field, kind: str, orientation: Orientation
-) -> Scene:
+def edited_lines(lines: LineSpace, surface: Surface, after: Field, kind: str, orientation: Orientation) -> Scene:
     """Return the scene of lines whose SDF a defect changed to ``after``; mask: change in coverage."""
     mask = np.abs(coverage(after) - coverage(lines.sdf))
     params = {
@@ -137,21 +135,17 @@ def repainted(rng: Rng, canvas: Canvas, scene: Scene, grey: float, grain: float 
     """Return the scene with the defect painted in one grey (full-scale units) and a light texture."""
     paint = grey + grain * texture(rng, canvas, 3.0)
     signal = scene.signal * (1.0 - scene.mask) + scene.mask * paint
-    return _with_signal(scene, signal)
+    return replace(scene, signal=signal)
 
 
 def shifted(scene: Scene, offset: float) -> Scene:
     """Return the scene with the defect's grey shifted by ``offset`` full-scale units."""
-    return _with_signal(scene, scene.signal + offset * scene.mask)
+    return replace(scene, signal=scene.signal + offset * scene.mask)
 
 
 def grained(rng: Rng, canvas: Canvas, scene: Scene, strength: float) -> Scene:
     """Return the scene with a fractal texture on the defect."""
-    return _with_signal(scene, scene.signal + strength * scene.mask * fractal(rng, canvas, 4.0, 2))
-
-
-def _with_signal(scene: Scene, signal: Field) -> Scene:
-    return replace(scene, signal=signal)
+    return replace(scene, signal=scene.signal + strength * scene.mask * fractal(rng, canvas, 4.0, 2))
 
 
 def grey_of(rng: Rng, signal: Field, low: float = 30, high: float = 98) -> float:

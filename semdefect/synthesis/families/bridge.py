@@ -25,7 +25,7 @@ def _bridged(rng: Rng, canvas: Canvas, lines: LineSpace, edit: Edit, kind: str, 
     orientation = sample_orientation(rng, 0.77, 0.20)
     surface = sample_surface(rng, canvas, lines.pitch, MODES)
     after = edit(rng, canvas, lines)
-    scene = edited_lines(rng, lines, surface, after, kind, orientation)
+    scene = edited_lines(lines, surface, after, kind, orientation)
     if chance(rng, flat):
         scene = repainted(rng, canvas, scene, grey_of(rng, scene.signal, 45, 98))
     if chance(rng, 0.15):
@@ -137,7 +137,7 @@ def patch(rng: Rng, canvas: Canvas) -> Scene:
         uniform(rng, 1, 2),
     ).sdf(canvas)
     after = smooth_max(lines.sdf, sdf, max(0.5, space * 0.2))
-    scene = edited_lines(rng, lines, surface, after, "patch", orientation)
+    scene = edited_lines(lines, surface, after, "patch", orientation)
     top = orientation.apply(coverage(sdf))
     grey = grey_of(rng, scene.signal, 90, 100) + uniform(rng, 0.0, 0.25)
     signal = scene.signal * (1 - 0.8 * top) + 0.8 * grey * top

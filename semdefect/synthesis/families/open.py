@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..canvas import FAR, FRAME, Canvas, Field
+from ..canvas import FRAME, Canvas, Field
 from ..fields import Track, rough_edges, sample_blob, smooth_min
 from ..layouts import LineSpace, sample_lines, sample_pitch
 from ..registry import family
@@ -30,7 +30,7 @@ def _opened(
     lines = sample_lines(rng, canvas, sample_pitch(rng, *pitch), duty_mean=0.56, irregular=0.15)
     orientation = sample_orientation(rng, 0.74, 0.22)
     surface = sample_surface(rng, canvas, lines.pitch, modes)
-    scene = edited_lines(rng, lines, surface, edit(rng, canvas, lines), kind, orientation)
+    scene = edited_lines(lines, surface, edit(rng, canvas, lines), kind, orientation)
     draw = rng.random()
     if draw < 0.25:
         return shifted(scene, -uniform(rng, 0.05, 0.25))
@@ -47,7 +47,7 @@ def _cutter(rng: Rng, canvas: Canvas, lines: LineSpace, index: int, y: float, ga
     return sample_blob(rng, cx, y, half, gap / 2 + 0.8, uniform(rng, 0.02, 0.2), angle, power).sdf(canvas)
 
 
-def _subtract(rng: Rng, lines: LineSpace, sdf: Field, cutter: Field, width: float) -> Field:
+def _subtract(rng: Rng, sdf: Field, cutter: Field, width: float) -> Field:
     return smooth_min(sdf, -cutter, max(0.5, width * uniform(rng, 0.05, 0.35)))
 
 
@@ -67,7 +67,7 @@ def cut(rng: Rng, canvas: Canvas) -> Scene:
             index, width = _line(rng, lines)
             gap = min(log_uniform(rng, 0.3, 2.0) * max(width, 2.0), 40.0)
             cutter = _cutter(rng, canvas, lines, index, uniform(rng, 19, 109), gap)
-            sdf = _subtract(rng, lines, sdf, cutter, width)
+            sdf = _subtract(rng, sdf, cutter, width)
         return sdf
 
     return _opened(rng, canvas, (8, 45), edit, "cut")
@@ -86,7 +86,7 @@ def notch(rng: Rng, canvas: Canvas) -> Scene:
         for side in (-1.0, 1.0) if pinch else (sign(rng),):
             depth = width * (uniform(rng, 0.35, 0.48) if pinch else uniform(rng, 0.6, 0.95))
             bite = sample_blob(rng, centre + side * width / 2, y, depth, height, 0.2).sdf(canvas)
-            sdf = _subtract(rng, lines, sdf, bite, width)
+            sdf = _subtract(rng, sdf, bite, width)
         return sdf
 
     return _opened(rng, canvas, (9, 45), edit, "notch")
@@ -151,7 +151,7 @@ def long_piece(rng: Rng, canvas: Canvas) -> Scene:
         index, width = _line(rng, lines)
         gap = min(uniform(rng, 1.5, 6.0) * max(width, 4.0), 90.0)
         y = uniform(rng, 30, 98)
-        sdf = _subtract(rng, lines, lines.sdf, _cutter(rng, canvas, lines, index, y, gap), width)
+        sdf = _subtract(rng, lines.sdf, _cutter(rng, canvas, lines, index, y, gap), width)
         if chance(rng, 0.3):
             centre = float(lines.centres[index])
             at = y + uniform(rng, -0.2, 0.2) * gap
@@ -186,7 +186,6 @@ def trench(rng: Rng, canvas: Canvas) -> Scene:
     def edit(rng: Rng, canvas: Canvas, lines: LineSpace) -> Field:
         index, width = _line(rng, lines)
         gap = min(log_uniform(rng, 0.8, 4.0) * max(width, 3.0), 50.0)
-        sdf = _subtract(rng, lines, lines.sdf, _cutter(rng, canvas, lines, index, uniform(rng, 25, 103), gap), width)
-        return np.maximum(sdf, FAR)
+        return _subtract(rng, lines.sdf, _cutter(rng, canvas, lines, index, uniform(rng, 25, 103), gap), width)
 
     return _opened(rng, canvas, (12, 60), edit, "trench", {"trench": 1})
