@@ -1,27 +1,40 @@
 """Labelled real images outside the repository: what `labels.csv` of a collection lists. They are never committed."""
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from semdefect import CLASSES
+from semdefect.edge.classifier import EdgeClassifier, Failure
 from semdefect.errors import UserError
 
 
 @dataclass(frozen=True)
 class RealImages:
-    """``paths`` of labelled real images, ``truth [N]`` class numbers, ``original [N]`` the collection's own classes."""
+    """Labelled real images.
+
+    Attributes:
+        paths: of the images.
+        truth: class numbers ``[N]``.
+        original: the collection's own classes ``[N]``.
+        fold: number of each image's fold ``[N]``; -1 everywhere where the collection has none.
+    """
 
     paths: list[Path]
     truth: NDArray[np.int64]
     original: NDArray[np.str_]
+    fold: NDArray[np.int64]
 
 
 def load_real(folder: Path) -> RealImages:
-    """The labelled images that ``labels.csv`` of ``folder`` lists (columns ``path``, ``class``, ``original_class``).
+    """The labelled images that ``labels.csv`` of ``folder`` lists.
+
+    It has the columns ``path``, ``class``, ``original_class`` and, where the images come in folds, ``fold``.
 
     Raises:
         UserError: the list is missing or broken, or names other classes or images that are not there.
@@ -46,4 +59,24 @@ def load_real(folder: Path) -> RealImages:
     if gone:
         raise UserError(f"{listing} lists {gone}, which is not there")
     truth = np.array([CLASSES.index(row["class"]) for row in rows])
-    return RealImages(paths, truth, np.array([row["original_class"] for row in rows]))
+    folds = [row.get("fold", "-1") for row in rows]
+    strange = next((fold for fold in folds if not fold.removeprefix("-").isdecimal()), None)
+    if strange is not None:
+        raise UserError(f"{listing} has the fold {strange!r}; folds are whole numbers from 0")
+    return RealImages(paths, truth, np.array([row["original_class"] for row in rows]), np.array(folds, np.int64))
+
+
+def probabilities(model: Path, paths: Sequence[Path], threads: int) -> NDArray[np.float64]:
+    """What the file ``model`` says of images through the device's code, ``[N, 8]``.
+
+    Raises:
+        UserError: an image cannot be read.
+    """
+    classifier = EdgeClassifier(model, threads)
+    bar = tqdm(paths, desc=model.stem, unit="image", disable=None, leave=False)
+    rows = []
+    for result in classifier.classify_many(bar):
+        if isinstance(result, Failure):
+            raise UserError(result.error)
+        rows.append(list(result.probabilities.values()))
+    return np.array(rows)

@@ -22,14 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from tqdm import tqdm
 
 from benchmarks.environment import code_hash, run_benchmark, write_result
-from benchmarks.real_images import RealImages, load_real
+from benchmarks.real_images import RealImages, load_real, probabilities
 from semdefect import CLASSES
 from semdefect.atomic import replacing
 from semdefect.device import create_accelerator
-from semdefect.edge.classifier import EdgeClassifier, Failure
 from semdefect.edge.cli import whole
 from semdefect.edge.metadata import ModelMetadata
 from semdefect.edge.scoring import confusion_matrix, recalls, score
@@ -60,7 +58,7 @@ def train(base: Base, recipe: Distill, without: frozenset[str], folder: Path) ->
         return model
     finished.unlink(missing_ok=True)
     accelerator = create_accelerator(base, bf16_pays=False)
-    network = create_network(recipe.model, recipe.resolution)
+    network = create_network(recipe.model, recipe.resolution)  # random weights: all it knows comes from this budget
     data = fresh_images(recipe.fresh_per_class, recipe.resolution, STUDENT, base.seed, without)
     validation = fresh_images(VALIDATION, recipe.resolution, BENCHMARK, base.seed)
     loss = LabelLoss(recipe.cell_weight)
@@ -79,22 +77,6 @@ def export(checkpoint: Path) -> dict[str, Path]:
     save_onnx(fp32, about, files["fp32"])
     save_onnx(quantize_weights(fp32), replace(about, precision="int8-weights"), files["int8"])
     return files
-
-
-def probabilities(model: Path, images: RealImages, threads: int) -> NDArray[np.float64]:
-    """What ``model`` says of the real images, ``[N, 8]``.
-
-    Raises:
-        UserError: an image cannot be read.
-    """
-    classifier = EdgeClassifier(model, threads)
-    bar = tqdm(images.paths, desc=model.stem, unit="image", disable=None, leave=False)
-    rows = []
-    for result in classifier.classify_many(bar):
-        if isinstance(result, Failure):
-            raise UserError(result.error)
-        rows.append(list(result.probabilities.values()))
-    return np.array(rows)
 
 
 def figures_of(runs: Sequence[dict[str, NDArray[np.float64]]], images: RealImages) -> dict[str, Any]:
@@ -181,7 +163,7 @@ def run(options: argparse.Namespace) -> None:
         base = params.base.model_copy(update={"seed": seed})
         folder = SCRATCH / "_".join([*parts, str(seed)])
         files = export(train(base, recipe, without, folder))
-        runs.append({file: probabilities(path, images, base.threads) for file, path in files.items()})
+        runs.append({file: probabilities(path, images.paths, base.threads) for file, path in files.items()})
     figures = figures_of(runs, images)
     figures["budget"] = {
         "rendered_images": options.images * len(CLASSES),

@@ -1,6 +1,6 @@
 """The two training tasks: learn from labels, and learn from labels and a teacher."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ class Batch:
         targets: soft labels ``[N, C]``.
         masks: ``[N, 1, 32, 32]`` float32 in [0, 1], where the defect lies; empty for clean images.
         known: ``[N]`` bool, whether the mask is known.
+        own: share in (0, 1] of the image itself in its view; the rest is of the image as far from the other end of the
+            batch (mixup). ``targets`` are mixed already; labels and masks are the image's own.
     """
 
     views: Tensor
@@ -26,6 +28,12 @@ class Batch:
     targets: Tensor
     masks: Tensor
     known: Tensor
+    own: float = 1.0
+
+    def reversed(self) -> "Batch":
+        """The same views with labels and masks of the images that were mixed in."""
+        labels, masks, known = self.labels.flip(0), self.masks.flip(0), self.known.flip(0)
+        return replace(self, labels=labels, masks=masks, known=known, own=1 - self.own)
 
 
 def cell_loss(cells: Tensor, batch: Batch) -> Tensor:
@@ -54,25 +62,76 @@ class LabelLoss:
         logits, cells = network(batch.views, with_cells=True)
         logits = logits.float()
         loss = functional.cross_entropy(logits, batch.targets)
-        return loss + self.cell_weight * cell_loss(cells, batch), logits
+        where = batch.own * cell_loss(cells, batch)
+        if batch.own < 1:
+            other = batch.reversed()
+            where = where + other.own * cell_loss(cells, other)
+        return loss + self.cell_weight * where, logits
+
+
+def kl_loss(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
+    """``T² · KL(teacher ‖ student)`` of the tempered distributions of two logit batches ``[N, C]``; a scalar.
+
+    Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015; ``batchmean`` gives the KL
+    divergence its mathematical mean over images, T² keeps its gradient independent of the temperature.
+    """
+    student = functional.log_softmax(logits / temperature, dim=1)
+    teacher = functional.log_softmax(taught / temperature, dim=1)
+    return functional.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
+
+
+def standardised_loss(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
+    """`kl_loss` of logits brought to zero mean and unit deviation image by image, so that only their shape is taught.
+
+    Source: Sun, Ren, Li, Wang, Cao, "Logit Standardization in Knowledge Distillation", 2024.
+    """
+    return kl_loss(_unit(logits), _unit(taught), temperature)
+
+
+def _unit(logits: Tensor) -> Tensor:
+    return (logits - logits.mean(dim=1, keepdim=True)) / logits.std(dim=1, keepdim=True).clamp_min(1e-4)
+
+
+def dist_loss(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
+    """``2 T² ·`` (one minus correlation) of the two distributions, over classes and over images; a scalar.
+
+    Source: Huang, You, Wang, Qian, Xu, "Knowledge Distillation from A Stronger Teacher", 2022 (DIST, both weights 2).
+    """
+    student, teacher = (functional.softmax(each / temperature, dim=1) for each in (logits, taught))
+    between = 1 - _correlation(student, teacher).mean()
+    within = 1 - _correlation(student.T, teacher.T).mean()
+    return 2 * temperature**2 * (between + within)
+
+
+def _correlation(first: Tensor, second: Tensor) -> Tensor:
+    """Pearson's correlation of the rows of two matrices."""
+    first, second = (each - each.mean(dim=1, keepdim=True) for each in (first, second))
+    return functional.cosine_similarity(first, second, dim=1, eps=1e-6)
+
+
+SOFT_LOSSES = {"kl": kl_loss, "standardised": standardised_loss, "dist": dist_loss}
 
 
 class DistillationLoss:
-    """``alpha · CE + (1 − alpha) · T² · KL(teacher ‖ student)``; both networks see the same view.
+    """``alpha · CE + (1 − alpha) · soft loss``; both networks see the same view.
 
-    ``CE`` is `LabelLoss`, cells included. Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural
-    Network", 2015; ``batchmean`` gives the KL divergence its mathematical mean over images, T² keeps its gradient
-    independent of the temperature.
+    ``CE`` is `LabelLoss`, cells included.
     """
 
     def __init__(
-        self, teacher: nn.Module, alpha: float, temperature: float, cell_weight: float, teacher_bf16: bool = False
+        self,
+        teacher: nn.Module,
+        alpha: float,
+        temperature: float,
+        cell_weight: float,
+        method: str = "kl",
+        teacher_bf16: bool = False,
     ) -> None:
         """``alpha`` in [0, 1] weighs the labels (1: the teacher is never asked); ``temperature`` > 0.
 
-        ``teacher_bf16`` lets the teacher answer in half precision, in half the time.
+        ``method`` is a key of `SOFT_LOSSES`. ``teacher_bf16`` lets the teacher answer in half precision.
         """
-        self.teacher_bf16 = teacher_bf16
+        self.teacher_bf16, self.soft = teacher_bf16, SOFT_LOSSES[method]
         self.teacher, self.alpha, self.temperature = teacher.eval(), alpha, temperature
         self.hard = LabelLoss(cell_weight)
 
@@ -84,11 +143,4 @@ class DistillationLoss:
         device = batch.views.device.type
         with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=self.teacher_bf16):
             taught = self.teacher(batch.views).float()
-        return self.alpha * hard + (1 - self.alpha) * self.soft(logits, taught), logits
-
-    def soft(self, logits: Tensor, taught: Tensor) -> Tensor:
-        """``T² · KL`` between the tempered distributions of two logit batches ``[N, C]``."""
-        t = self.temperature
-        student = functional.log_softmax(logits / t, dim=1)
-        teacher = functional.log_softmax(taught / t, dim=1)
-        return functional.kl_div(student, teacher, reduction="batchmean", log_target=True) * t**2
+        return self.alpha * hard + (1 - self.alpha) * self.soft(logits, taught, self.temperature), logits

@@ -18,6 +18,8 @@ from semdefect import CLASSES
 from semdefect.atomic import replacing
 from semdefect.errors import UserError
 
+#: Weights that `pretrain` made from rendered images, one file an architecture; part of the package.
+SEM_WEIGHTS = Path(__file__).parent / "weights"
 #: Standard deviation (full scale 1) under which an image counts as flat; keeps its noise from being blown up.
 FLAT = 0.02
 
@@ -50,11 +52,10 @@ class SemNetwork(nn.Module):
             pretrained=weights is not None,
             pretrained_cfg_overlay=weights or {},
         )
-        if weights is None:
-            # timm draws the last layer for many classes: with eight its logits are so large that training starts with
-            # a loss of 8 and gradients a hundred times too long.
-            nn.init.trunc_normal_(backbone.get_classifier().weight, std=0.01)
-            nn.init.zeros_(backbone.get_classifier().bias)
+        # timm draws the last layer, which no weights hold, for many classes: with eight its logits are so large that
+        # training starts with a loss of 8 and gradients a hundred times too long.
+        nn.init.trunc_normal_(backbone.get_classifier().weight, std=0.01)
+        nn.init.zeros_(backbone.get_classifier().bias)
         self.backbone = backbone
         features = getattr(backbone.feature_info, "info", backbone.feature_info)
         self._level = max(index for index, feature in enumerate(features) if feature["reduction"] == 16)
@@ -111,27 +112,49 @@ def check_architecture(model: str, family: str, key: str) -> None:
         raise UserError(f"{key} is {model!r}, which is no {family} that timm has; allowed are {some}, …")
 
 
-def create_network(model: str, resolution: int, init: str = "scratch", hub_revision: str = "main") -> SemNetwork:
-    """A network from random weights, from timm's hub weights or from a file.
+def create_network(
+    model: str, resolution: int, init: str = "scratch", hub_revision: str = "main", key: str = "init"
+) -> SemNetwork:
+    """A network from random weights, from this package's, from timm's hub weights or from a file.
 
     Args:
         model: timm's name of the architecture.
         resolution: working side in px.
-        init: ``scratch``, ``imagenet`` (timm's hub weights) or the path of a .safetensors file: a checkpoint that
-            `save_network` wrote, or timm's own weights of the same architecture.
+        init: ``scratch``, ``sem`` (`SEM_WEIGHTS`, trained on rendered SEM images), ``imagenet`` (timm's hub weights) or
+            the path of a .safetensors file: a checkpoint that `save_network` wrote, or timm's own weights of the same
+            architecture.
         hub_revision: branch, tag or commit of the hub repository.
+        key: the parameter that ``init`` comes from, for messages.
 
     Raises:
         UserError: the hub cannot be reached, or the file does not fit.
     """
     if init == "scratch":
         return SemNetwork(model, resolution)
+    if init == "sem":
+        return _from_file(model, resolution, sem_weights(model, key), key)
     if init == "imagenet":
-        return _from_hub(model, resolution, hub_revision)
-    return _from_file(model, resolution, Path(init))
+        return _from_hub(model, resolution, hub_revision, key)
+    return _from_file(model, resolution, Path(init), key)
 
 
-def _from_hub(model: str, resolution: int, revision: str) -> SemNetwork:
+def sem_weights(model: str, key: str = "init") -> Path:
+    """The file of `SEM_WEIGHTS` for ``model``.
+
+    Raises:
+        UserError: there is none; names those there are.
+    """
+    path = SEM_WEIGHTS / f"{model}.safetensors"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in SEM_WEIGHTS.glob("*.safetensors"))) or "none yet"
+        raise UserError(
+            f"{key}: sem has no weights for {model}, only for {known}; set it to scratch, or make them with "
+            f"`python -m pretrain.train --help`"
+        )
+    return path
+
+
+def _from_hub(model: str, resolution: int, revision: str, key: str) -> SemNetwork:
     """Take the weights at one commit, whatever happens to a branch meanwhile, and say which commit it was."""
     try:
         config = timm.get_pretrained_cfg(model)
@@ -141,40 +164,60 @@ def _from_hub(model: str, resolution: int, revision: str) -> SemNetwork:
         network = SemNetwork(model, resolution, {"hf_hub_id": f"{repository}@{commit}"})
     except Exception as unreachable:  # hub clients raise many kinds: connection, HTTP, missing entry, no weights
         raise UserError(
-            f"train_teacher.init: imagenet needs the weights of {model} from the model hub, which did not come "
+            f"{key}: imagenet needs the weights of {model} from the model hub, which did not come "
             f"({type(unreachable).__name__}); set it to scratch or to the path of a .safetensors file with them"
         ) from None
-    print(f"weights of {repository}, commit {commit}; train_teacher.hub_revision={commit} pins it")
+    print(f"weights of {repository}, commit {commit}; hub_revision={commit} pins it")
     return network
 
 
-def _from_file(model: str, resolution: int, path: Path) -> SemNetwork:
+def _from_file(model: str, resolution: int, path: Path, key: str) -> SemNetwork:
     if not path.is_file():
-        raise UserError(f"train_teacher.init: {path} is missing; allowed are scratch, imagenet and a .safetensors file")
+        raise UserError(f"{key}: {path} is missing; allowed are scratch, sem, imagenet and a .safetensors file")
     try:
         with safe_open(path, framework="pt") as file:
             ours = "semdefect" in (file.metadata() or {})
         network = load_network(path) if ours else SemNetwork(model, resolution, {"file": str(path)})
     except (OSError, SafetensorError, RuntimeError, KeyError) as broken:
         raise UserError(
-            f"train_teacher.init: {path} does not hold weights of {model} ({type(broken).__name__}); "
-            f"allowed are scratch, imagenet and a .safetensors file"
+            f"{key}: {path} does not hold weights of {model} ({type(broken).__name__}); "
+            f"allowed are scratch, sem, imagenet and a .safetensors file"
         ) from None
     if network.model != model:
-        raise UserError(f"train_teacher.init: {path} holds a {network.model}, not a {model}")
+        raise UserError(f"{key}: {path} holds a {network.model}, not a {model}")
     network.resolution = resolution
     return network
 
 
-def save_network(network: SemNetwork, path: Path) -> None:
+def save_network(network: SemNetwork, path: Path, provenance: dict[str, Any] | None = None, half: bool = False) -> None:
     """Write weights, architecture and resolution as safetensors, whole or not at all.
 
     The metadata is one JSON string: safetensors writes several keys in random order.
+
+    Args:
+        network: what to write.
+        path: where to.
+        provenance: what the weights come from, JSON values; `read_provenance` gives it back.
+        half: weights in float16, half the size; statistics of normalisation layers, whose range is wider, stay as they
+            are. `load_network` makes float32 of it again.
     """
-    about = json.dumps({"model": network.model, "resolution": network.resolution}, sort_keys=True)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    about: dict[str, Any] = {"model": network.model, "resolution": network.resolution}
+    if provenance is not None:
+        about["provenance"] = provenance
+    weights = {name for name, _ in network.named_parameters()} if half else set()
+    state = {
+        name: (tensor.half() if name in weights else tensor).detach().cpu().contiguous()
+        for name, tensor in network.state_dict().items()
+    }
     with replacing(path) as temporary:
-        temporary.write_bytes(save(state, metadata={"semdefect": about}))
+        temporary.write_bytes(save(state, metadata={"semdefect": json.dumps(about, sort_keys=True)}))
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """What the weights in ``path`` come from, as `save_network` was told; empty where it was told nothing."""
+    with safe_open(path, framework="pt") as file:
+        provenance: dict[str, Any] = json.loads(file.metadata()["semdefect"]).get("provenance", {})
+    return provenance
 
 
 def load_network(path: Path) -> SemNetwork:
@@ -193,6 +236,12 @@ def load_network(path: Path) -> SemNetwork:
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as broken:
         raise UserError(f"{path} is not a checkpoint of this project ({type(broken).__name__})") from None
     return network.eval()
+
+
+def weights_hash(model: str, init: str) -> str:
+    """Hash of the file that ``init`` of `create_network` names, or ``init`` itself where it names none."""
+    path = sem_weights(model) if init == "sem" else Path(init)
+    return file_sha256(path) if path.is_file() else init
 
 
 def file_sha256(path: Path) -> str:

@@ -1,7 +1,7 @@
 """``params.yaml`` as checked, typed objects."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -19,6 +19,9 @@ class Block(BaseModel):
     """One block of ``params.yaml``: no unknown keys, no silent conversion of types, only finite numbers."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+Shape = TypeVar("Shape", bound=Block)
 
 
 class Base(Block):
@@ -59,7 +62,9 @@ class Training(Block):
     """What teacher and student training have in common."""
 
     model: str
-    real_repeats: Annotated[int, Field(ge=1, le=100)]
+    init: str
+    hub_revision: Annotated[str, Field(pattern=r"^[\w./-]+$")]
+    real_share: Annotated[float, Field(ge=0, lt=1)]
     fresh_per_class: Annotated[int, Field(ge=0, le=100_000)]
     start_resolution: Annotated[int, Field(ge=32, le=224)]
     resolution: Annotated[int, Field(ge=32, le=224)]
@@ -68,11 +73,18 @@ class Training(Block):
     learning_rate: Positive
     weight_decay: Annotated[float, Field(ge=0)]
     label_smoothing: Share
+    mixup: Share
     cell_weight: Annotated[float, Field(ge=0)]
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
 
     @model_validator(mode="after")
-    def _grow(self) -> "Training":
+    def _start_exists(self) -> Self:
+        if self.init not in ("scratch", "sem", "imagenet") and not Path(self.init).is_file():
+            raise ValueError(f"init is {self.init!r}: use scratch, sem, imagenet or the path of a .safetensors file")
+        return self
+
+    @model_validator(mode="after")
+    def _grow(self) -> Self:
         if self.start_resolution > self.resolution:
             raise ValueError(f"start_resolution {self.start_resolution} is above resolution {self.resolution}")
         return self
@@ -82,20 +94,18 @@ class TrainTeacher(Training):
     """The ConvNeXt teacher."""
 
     model: Annotated[str, Field(pattern="^convnext")]
-    init: str
-    hub_revision: Annotated[str, Field(pattern=r"^[\w./-]+$")]
-
-    @model_validator(mode="after")
-    def _start_exists(self) -> "TrainTeacher":
-        if self.init not in ("scratch", "imagenet") and not Path(self.init).is_file():
-            raise ValueError(f"init is {self.init!r}: use scratch, imagenet or the path of a .safetensors file")
-        return self
 
 
-class Distill(Training):
-    """The MobileNetV3 student; ``alpha`` weighs the labels, ``1 - alpha`` the teacher."""
+class Student(Training):
+    """The MobileNetV3 student."""
 
     model: Annotated[str, Field(pattern="^mobilenetv3")]
+
+
+class Distill(Student):
+    """The student beside a teacher; ``alpha`` weighs the labels, ``1 - alpha`` the teacher."""
+
+    method: Literal["kl", "standardised", "dist"]
     alpha: Share
     temperature: Positive
 
@@ -136,11 +146,19 @@ class Params(Block):
     evaluate: Evaluate
 
 
-def _sentence(error: dict[str, Any]) -> str:
+class Pretrain(Block):
+    """All of ``pretrain/params.yaml``: the backbones that ``init: sem`` starts from."""
+
+    base: Base
+    teacher: TrainTeacher
+    student: Student
+
+
+def _sentence(error: dict[str, Any], shape: type[Block]) -> str:
     """One pydantic error as ``key: what is wrong (value is …)``."""
     key = ".".join(str(part) for part in error["loc"]) or "params"
     if error["type"] == "extra_forbidden":
-        block: Any = Params
+        block: Any = shape
         for part in error["loc"][:-1]:
             block = block.model_fields[part].annotation
         return f"{key} is not a parameter; allowed here: {', '.join(block.model_fields)}"
@@ -154,21 +172,26 @@ def _sentence(error: dict[str, Any]) -> str:
     return f"{key} is {error['input']!r}: {reason}"
 
 
-def check_params(content: Any, source: str) -> Params:
-    """Validate the parsed ``params.yaml``.
+def check_params(content: Any, source: str, shape: type[Shape]) -> Shape:
+    """Validate the parsed ``params.yaml`` as a ``shape``.
 
     Raises:
         UserError: names ``source``, each wrong key, its value and what is allowed.
     """
     try:
-        return Params.model_validate(content)
+        return shape.model_validate(content)
     except ValidationError as invalid:
-        faults = "; ".join(_sentence(dict(error)) for error in invalid.errors())
+        faults = "; ".join(_sentence(dict(error), shape) for error in invalid.errors())
         raise UserError(f"{source}: {faults}") from None
 
 
 def load_params(path: str | Path = PARAMS) -> Params:
-    """Read and validate ``params.yaml``.
+    """Read and validate ``params.yaml``; raises as `load_shaped`."""
+    return load_shaped(path, Params)
+
+
+def load_shaped(path: str | Path, shape: type[Shape]) -> Shape:
+    """Read and validate a parameter file of ``shape``.
 
     Raises:
         UserError: the file is missing, is no YAML, holds a key twice, or a value is not allowed.
@@ -186,7 +209,7 @@ def load_params(path: str | Path = PARAMS) -> Params:
     if not isinstance(content, dict):
         hint = f"restore it with git checkout {path}" if own else f"start from a copy of {PARAMS}"
         raise UserError(f"{path} holds no parameters: {hint}")
-    return check_params(content, str(path))
+    return check_params(content, str(path), shape)
 
 
 class _Loader(yaml.SafeLoader):

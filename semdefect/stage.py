@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 from semdefect.errors import UserError
-from semdefect.params import Params, load_params
+from semdefect.params import PARAMS, Params, Shape, load_shaped
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:
@@ -27,19 +27,26 @@ def _require_commit() -> None:
         raise UserError("DVC needs a git repository with a commit: run git init && git add -A && git commit -m start")
 
 
-def run_stage(work: Callable[[Params], None], description: str | None) -> None:
+def run_stage(
+    work: Callable[[Shape], None],
+    description: str | None,
+    path: str = PARAMS,
+    shape: type[Shape] = Params,  # type: ignore[assignment]
+) -> None:
     """Parse the command line, check the parameters, do the work; one clear sentence when it cannot be done.
 
     Args:
         work: the stage; takes the checked parameters.
+        path: the parameter file, where the command line names no other.
+        shape: what the file holds.
         description: the script's docstring, shown by ``--help``.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", default="params.yaml", help="parameter file (default: %(default)s)")
+    parser.add_argument("--params", default=path, help="parameter file (default: %(default)s)")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, _stop)
     try:
-        params = load_params(arguments.params)
+        params = load_shaped(arguments.params, shape)
         _require_commit()
         work(params)
     except UserError as error:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -102,14 +102,20 @@ class Trainer:
         data: ImageSet,
         accelerator: Accelerator,
         seed: int,
+        renew: Callable[[int], ImageSet] | None = None,
     ) -> None:
-        """Prepare network, optimizer, schedule and order for ``recipe`` on ``data``."""
-        self.stage, self.network, self.loss, self.recipe = stage, network, loss, recipe
+        """Prepare network, optimizer, schedule and order for ``recipe`` on ``data``.
+
+        With ``renew``, every epoch but the first trains on the images that it returns for the epoch's number, as many
+        as ``data`` holds.
+        """
+        self.stage, self.network, self.loss, self.recipe, self.renew = stage, network, loss, recipe, renew
         self.accelerator, self.seed, self.randomness = accelerator, seed, torch.Generator()
         self.order = EpochOrder(len(data), seed)
         batch_size = min(recipe.batch_size, len(data))
+        self.images = TensorDataset(data.pixels, data.labels, data.masks, data.known)
         self.batches = DataLoader(
-            TensorDataset(data.pixels, data.labels, data.masks, data.known),
+            self.images,
             batch_size=batch_size,
             sampler=self.order,
             drop_last=True,
@@ -173,6 +179,12 @@ class Trainer:
     def _epoch(self, epoch: int) -> dict[str, float]:
         """One pass over the data; mean training loss and accuracy."""
         self.order.epoch = epoch
+        if self.renew and epoch:
+            renewed = self.renew(epoch)
+            for old, new in zip(
+                self.images.tensors, (renewed.pixels, renewed.labels, renewed.masks, renewed.known), strict=True
+            ):
+                old.copy_(new)
         self.network.resolution = resolution_at(epoch, self.recipe)
         torch.manual_seed(self.seed * 1013 + epoch)  # stochastic depth and dropout
         self.randomness.manual_seed((self.seed * 1019 + epoch) * 64 + self.accelerator.process_index)
@@ -199,14 +211,25 @@ class Trainer:
 
     def _step(self, pixels: Tensor, labels: Tensor, masks: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         views, masks = random_views(pixels, masks, self.randomness)
-        targets = mixup_target(labels, len(CLASSES), smoothing=self.recipe.label_smoothing)
-        loss, logits = self.loss(self.trained, Batch(views, labels, targets, masks, known))
+        own = self._own_share()
+        if own < 1:
+            views = own * views + (1 - own) * views.flip(0)
+        targets = mixup_target(labels, len(CLASSES), lam=own, smoothing=self.recipe.label_smoothing)
+        loss, logits = self.loss(self.trained, Batch(views, labels, targets, masks, known, own))
         self._check_finite(loss)
         self.fast_optimizer.zero_grad()
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.trained.parameters(), MAX_GRADIENT_NORM)
         self.fast_optimizer.step()
         return loss, logits
+
+    def _own_share(self) -> float:
+        """Share of each image in its view: 1, or in a batch that is mixed U(0.5, 1).
+
+        Source: Zhang, Cisse, Dauphin, Lopez-Paz, "mixup: Beyond Empirical Risk Minimization", 2018, with α = 1.
+        """
+        mixed, share = torch.rand(2, generator=self.randomness).tolist()
+        return 0.5 + share / 2 if mixed < self.recipe.mixup else 1.0
 
     def _validate(self, data: ImageSet) -> dict[str, float]:
         logits = predict(self.average.module, data.pixels)

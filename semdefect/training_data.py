@@ -1,5 +1,7 @@
 """What a network trains on: the training split, and images rendered for this one purpose."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from joblib import Parallel, delayed
@@ -8,19 +10,21 @@ from tqdm import tqdm
 
 from semdefect import CLASSES
 from semdefect.images import MASK_SIZE, ImageSet, load_images
-from semdefect.manifest import SPLITS, read_manifest
+from semdefect.manifest import SPLITS, Row, read_manifest
 from semdefect.params import Training
 from semdefect.seeds import image_seed
 from semdefect.synthesis import render
 
+#: Showing an image more often in an epoch teaches the network that image.
+MOST_REPEATS = 40
 #: Images a worker renders at a time.
 _CHUNK = 50
 
 
 def training_images(recipe: Training, stream: int, seed: int) -> ImageSet:
-    """One epoch: the training split, real images ``recipe.real_repeats`` times, and fresh rendered images."""
+    """One epoch: the training split, its real images repeated as `real_repeats` says, and fresh rendered images."""
     rows = read_manifest(SPLITS / "train.csv")
-    repeats = [recipe.real_repeats if row.origin == "real" else 1 for row in rows]
+    repeats = real_repeats(rows, recipe.fresh_per_class, recipe.real_share)
     split = load_images(rows, recipe.resolution).take(np.repeat(np.arange(len(rows)), repeats))
     if not recipe.fresh_per_class:
         return split
@@ -31,6 +35,22 @@ def training_images(recipe: Training, stream: int, seed: int) -> ImageSet:
         torch.cat([split.masks, fresh.masks]),
         torch.cat([split.known, fresh.known]),
     )
+
+
+def real_repeats(rows: Sequence[Row], fresh_per_class: int, share: float) -> NDArray[np.int64]:
+    """How often an epoch shows each of ``rows``: so often that real images are ``share`` of every class's images.
+
+    Children of real images count as real. A class of few real images stays below the share: none is shown more than
+    `MOST_REPEATS` times. Rendered images are shown once.
+    """
+    repeats = np.ones(len(rows), np.int64)
+    for label in CLASSES:
+        real = np.array([row.label == label and row.origin == "real" for row in rows])
+        rendered = sum(row.label == label for row in rows) - real.sum() + fresh_per_class
+        if real.any():
+            wanted = rendered * share / (1 - share)
+            repeats[real] = np.clip(round(wanted / real.sum()), 1, MOST_REPEATS)
+    return repeats
 
 
 def validation_images(recipe: Training) -> ImageSet:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from semdefect.device import create_accelerator, use_bf16
 from semdefect.losses import DistillationLoss
-from semdefect.network import check_architecture, create_network, file_sha256, load_network
+from semdefect.network import check_architecture, create_network, file_sha256, load_network, weights_hash
 from semdefect.params import Params
 from semdefect.seeds import STUDENT
 from semdefect.stage import run_stage
@@ -30,13 +30,17 @@ def main(params: Params) -> None:
     recipe, base = params.distill, params.base
     check_architecture(recipe.model, "mobilenetv3", "distill.model")
     accelerator = create_accelerator(base, bf16_pays=False)
-    network = create_network(recipe.model, recipe.resolution)  # before the teacher, which draws random numbers too
+    # The student comes before the teacher, whose making draws random numbers too.
+    network = create_network(recipe.model, recipe.resolution, recipe.init, recipe.hub_revision, "distill.init")
     teacher = load_network(TEACHER_MODEL).to(accelerator.device)
-    loss = DistillationLoss(teacher, recipe.alpha, recipe.temperature, recipe.cell_weight, use_bf16(base, True))
+    loss = DistillationLoss(
+        teacher, recipe.alpha, recipe.temperature, recipe.cell_weight, recipe.method, use_bf16(base, True)
+    )
     data = training_images(recipe, STUDENT, base.seed)
     trainer = Trainer("distill", network, loss, recipe, data, accelerator, base.seed)
     validation = validation_images(recipe)
-    identity = fingerprint(base, recipe, data, validation, teacher=file_sha256(TEACHER_MODEL))
+    hashes = {"teacher": file_sha256(TEACHER_MODEL), "start": weights_hash(recipe.model, recipe.init)}
+    identity = fingerprint(base, recipe, data, validation, **hashes)
     trainer.run(validation, MODEL, METRICS, identity)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from semdefect.device import create_accelerator
 from semdefect.losses import LabelLoss
-from semdefect.network import check_architecture, create_network, file_sha256
+from semdefect.network import check_architecture, create_network, weights_hash
 from semdefect.params import Params
 from semdefect.seeds import TEACHER
 from semdefect.stage import run_stage
@@ -29,11 +29,11 @@ def main(params: Params) -> None:
     check_architecture(recipe.model, "convnext", "train_teacher.model")
     check_architecture(params.distill.model, "mobilenetv3", "distill.model")  # now, not after minutes of training
     accelerator = create_accelerator(base, bf16_pays=True)
-    network = create_network(recipe.model, recipe.resolution, recipe.init, recipe.hub_revision)
+    network = create_network(recipe.model, recipe.resolution, recipe.init, recipe.hub_revision, "train_teacher.init")
     data = training_images(recipe, TEACHER, base.seed)
     trainer = Trainer("train_teacher", network, LabelLoss(recipe.cell_weight), recipe, data, accelerator, base.seed)
     validation = validation_images(recipe)
-    start = file_sha256(Path(recipe.init)) if Path(recipe.init).is_file() else recipe.init
+    start = weights_hash(recipe.model, recipe.init)
     trainer.run(validation, MODEL, METRICS, fingerprint(base, recipe, data, validation, start=start))
 
 

@@ -31,7 +31,7 @@ def params(**changes: dict[str, Any]) -> Params:
     content = params_content()
     for block, values in changes.items():
         content[block] |= values
-    return check_params(content, "params.yaml")
+    return check_params(content, "params.yaml", Params)
 
 
 def row(path: str, **changes: Any) -> Row:

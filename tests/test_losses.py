@@ -7,7 +7,7 @@ from scipy.special import log_softmax, softmax
 from torch import nn
 
 from semdefect import CLASSES
-from semdefect.losses import Batch, DistillationLoss, LabelLoss, cell_loss
+from semdefect.losses import Batch, DistillationLoss, LabelLoss, cell_loss, dist_loss, standardised_loss
 
 RNG = np.random.default_rng(3)
 STUDENT, TEACHER = RNG.normal(0, 2, (5, 8)), RNG.normal(0, 2, (5, 8))
@@ -140,3 +140,36 @@ def test_cells_add_to_the_label_loss_by_their_weight(weight):
     loss, _ = LabelLoss(weight)(Fixed(STUDENT), known)
     assert float(loss.detach()) == pytest.approx(cross_entropy(STUDENT, TARGETS) + weight * cells, rel=1e-5)
     assert cells > 0.1
+
+
+def tensor(values):
+    return torch.tensor(values, dtype=torch.float32)
+
+
+def test_standardised_logits_teach_their_shape_and_not_their_size():
+    def unit(logits):
+        return (logits - logits.mean(axis=1, keepdims=True)) / logits.std(axis=1, ddof=1, keepdims=True)
+
+    found = standardised_loss(tensor(STUDENT), tensor(TEACHER), 2.0)
+    assert float(found) == pytest.approx(4 * divergence(unit(TEACHER), unit(STUDENT), 2.0), rel=1e-4)
+    assert float(standardised_loss(tensor(3 * TEACHER + 1), tensor(TEACHER), 2.0)) == pytest.approx(0, abs=1e-5)
+
+
+def test_dist_is_one_minus_the_correlations_over_classes_and_over_images():
+    q, p = softmax(STUDENT / 2, axis=1), softmax(TEACHER / 2, axis=1)
+    between = np.mean([1 - np.corrcoef(a, b)[0, 1] for a, b in zip(q, p, strict=True)])
+    within = np.mean([1 - np.corrcoef(a, b)[0, 1] for a, b in zip(q.T, p.T, strict=True)])
+    found = dist_loss(tensor(STUDENT), tensor(TEACHER), 2.0)
+    assert float(found) == pytest.approx(2 * 4 * (between + within), rel=1e-4)
+
+
+def test_a_mixed_batch_learns_where_both_defects_lie_by_their_shares():
+    masks = torch.zeros(5, 1, 32, 32)
+    masks[0], masks[3, 0, :9] = 1, 1
+    plain = batch(masks=masks, known=[True, True, False, True, True])
+    mixed = Batch(plain.views, plain.labels, plain.targets, plain.masks, plain.known, own=0.7)
+    cells = tensor(CELLS)
+    turned = Batch(plain.views, plain.labels.flip(0), plain.targets, masks.flip(0), plain.known.flip(0))
+    expected = 0.7 * float(cell_loss(cells, plain)) + 0.3 * float(cell_loss(cells, turned))
+    loss, _ = LabelLoss(1.0)(Fixed(STUDENT), mixed)
+    assert float(loss.detach()) - cross_entropy(STUDENT, TARGETS) == pytest.approx(expected, rel=1e-4)

@@ -11,8 +11,17 @@ from safetensors.torch import save_file
 from samples import ROOT, image_set, texture, tiny_network
 from torch import nn
 
+from semdefect import network as library
 from semdefect.errors import UserError
-from semdefect.network import check_architecture, create_network, load_network, predict, save_network
+from semdefect.network import (
+    check_architecture,
+    create_network,
+    load_network,
+    predict,
+    read_provenance,
+    save_network,
+    weights_hash,
+)
 
 TEACHER, STUDENT = "convnext_atto", "mobilenetv3_small_050"
 
@@ -156,7 +165,7 @@ def test_without_the_hub_the_alternatives_are_named_in_one_sentence(monkeypatch,
 
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", unreachable)
     with pytest.raises(UserError) as refused:
-        create_network(TEACHER, 32, "imagenet")
+        create_network(TEACHER, 32, "imagenet", key="train_teacher.init")
     message = str(refused.value)
     assert "\n" not in message
     assert message.startswith("train_teacher.init: imagenet needs the weights of convnext_atto")
@@ -183,7 +192,8 @@ def test_hub_weights_come_from_the_one_commit_that_the_revision_means(monkeypatc
     monkeypatch.setattr(timm, "create_model", hub)
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", info)
     loaded = create_network(TEACHER, 32, "imagenet", "v1")
-    assert all((parameter == 1).all() for parameter in loaded.backbone.parameters())
+    weights = {name: parameter for name, parameter in loaded.backbone.named_parameters() if "head.fc" not in name}
+    assert all((parameter == 1).all() for parameter in weights.values())
     assert "hub_revision=0123abc" in capsys.readouterr().out
 
 
@@ -201,8 +211,16 @@ def test_a_start_file_that_does_not_fit_is_refused(tmp_path, content):
     path = tmp_path / "start.safetensors"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UserError, match=r"train_teacher\.init: .*start\.safetensors .*scratch, imagenet"):
-        create_network(TEACHER, 32, str(path))
+    with pytest.raises(UserError, match=r"train_teacher\.init: .*start\.safetensors .*scratch, sem, imagenet"):
+        create_network(TEACHER, 32, str(path), key="train_teacher.init")
+
+
+def test_the_first_logits_are_small():
+    """Of random weights eight classes are about equally likely, whatever number of classes timm draws them for."""
+    torch.manual_seed(0)
+    for model in (TEACHER, STUDENT):
+        logits = create_network(model, 32).train()(torch.rand(16, 1, 64, 64))
+        assert float(logits.detach().std()) < 1
 
 
 @pytest.mark.parametrize(
@@ -219,3 +237,28 @@ def test_other_architectures_are_refused_with_some_that_are_allowed(model):
         check_architecture(model, "mobilenetv3", "distill.model")
     assert "mobilenetv3_small_100" in str(refused.value)
     assert repr(model) in str(refused.value)
+
+
+def test_half_the_size_and_where_it_comes_from(student, images, tmp_path):
+    full, half = tmp_path / "full.safetensors", tmp_path / "half.safetensors"
+    save_network(student, full)
+    save_network(student, half, {"rendered_images": 5}, half=True)
+    assert half.stat().st_size < 0.6 * full.stat().st_size
+    assert read_provenance(half) == {"rendered_images": 5} and read_provenance(full) == {}
+    restored = load_network(half)
+    assert {tensor.dtype for tensor in restored.parameters()} == {torch.float32}
+    with torch.inference_mode():
+        assert torch.allclose(restored(images), student(images), atol=0.02)
+
+
+def test_sem_weights_are_taken_from_the_package_and_missing_ones_named(student, tmp_path, monkeypatch):
+    monkeypatch.setattr(library, "SEM_WEIGHTS", tmp_path)
+    with pytest.raises(UserError, match=rf"distill\.init: sem has no weights for {STUDENT}, only for none yet"):
+        create_network(STUDENT, 48, "sem", key="distill.init")
+    save_network(student, tmp_path / f"{STUDENT}.safetensors", {}, half=True)
+    started = create_network(STUDENT, 48, "sem")
+    assert started.resolution == 48
+    expected = student.state_dict()
+    assert all(torch.allclose(value, expected[name], atol=1e-2) for name, value in started.state_dict().items())
+    assert weights_hash(STUDENT, "sem") == library.file_sha256(tmp_path / f"{STUDENT}.safetensors")
+    assert weights_hash(STUDENT, "scratch") == "scratch"

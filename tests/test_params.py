@@ -7,13 +7,13 @@ import yaml
 from samples import ROOT, params_content
 
 from semdefect.errors import UserError
-from semdefect.params import check_params, load_params
+from semdefect.params import Params, check_params, load_params
 
 
 def fault(content) -> str:
     """The one sentence that ``content`` is refused with."""
     with pytest.raises(UserError) as refused:
-        check_params(content, "params.yaml")
+        check_params(content, "params.yaml", Params)
     message = str(refused.value)
     assert message.startswith("params.yaml: ")
     assert "\n" not in message
@@ -39,7 +39,7 @@ def test_the_repositorys_own_parameters_are_valid():
 
 
 def test_whole_numbers_stand_for_floats():
-    assert check_params(changed("distill.temperature", 4), "params.yaml").distill.temperature == 4.0
+    assert check_params(changed("distill.temperature", 4), "params.yaml", Params).distill.temperature == 4.0
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,8 @@ def test_a_key_that_stands_twice_is_refused(tmp_path):
     [
         ("train_teacher.model", "resnet18", "convnext"),
         ("distill.model", "resnet18", "mobilenetv3"),
-        ("train_teacher.init", "gone.safetensors", "scratch, imagenet"),
+        ("train_teacher.init", "gone.safetensors", "scratch, sem, imagenet"),
+        ("distill.init", "gone.safetensors", "scratch, sem, imagenet"),
     ],
 )
 def test_networks_of_another_kind_are_refused_before_any_work(key, value, allowed):

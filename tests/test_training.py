@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -39,7 +40,7 @@ class KilledAfter:
         return LABELS(network, batch)
 
 
-def trainer(loss=None, **changes):
+def trainer(loss=None, renew=None, **changes):
     """A run of 3 epochs of 4 steps on 64 images of 48 px, ready to go, always from the same weights."""
     recipe = {
         "model": "mobilenetv3_small_050",
@@ -53,7 +54,8 @@ def trainer(loss=None, **changes):
     checked = params(distill=recipe | changes, base={"threads": 1, "device": "cpu", "precision": "fp32"})
     accelerator = create_accelerator(checked.base, bf16_pays=False)
     network = create_network(checked.distill.model, checked.distill.resolution)
-    return Trainer(STAGE, network, loss or LABELS, checked.distill, image_set(8, 48), accelerator, checked.base.seed)
+    recipe, seed = checked.distill, checked.base.seed
+    return Trainer(STAGE, network, loss or LABELS, recipe, image_set(8, 48), accelerator, seed, renew)
 
 
 def run(folder, identity="a", **options):
@@ -92,6 +94,51 @@ def test_no_step_follows_a_gradient_longer_than_one(tmp_path):
     steep_run.run(image_set(2, 48, seed=90), tmp_path / "model.safetensors", tmp_path / "metrics", "a")
     lengths = [parameter.grad.norm() for parameter in steep_run.network.parameters() if parameter.grad is not None]
     assert torch.stack(lengths).norm() == pytest.approx(1.0, rel=1e-3)
+
+
+def seen_by(**changes):
+    """What a loss is shown in a run: the batches of all epochs."""
+    batches = []
+
+    def watching(network, batch):
+        batches.append(batch)
+        return LABELS(network, batch)
+
+    run(Path("watched"), loss=watching, **changes)
+    return batches
+
+
+def test_mixup_blends_the_share_of_batches_that_is_asked_for():
+    assert {batch.own for batch in seen_by(mixup=0.0)} == {1.0}
+    shares = [batch.own for batch in seen_by(mixup=1.0)]
+    assert all(0.5 <= share < 1 for share in shares) and len(set(shares)) == len(shares)
+    half = [batch.own < 1 for batch in seen_by(mixup=0.5, epochs=8)]
+    assert 6 <= sum(half) <= 26
+
+
+def test_mixed_targets_hold_both_labels():
+    batch = seen_by(mixup=1.0, label_smoothing=0.0, epochs=1)[0]
+    for row, (label, other) in enumerate(zip(batch.labels.tolist(), batch.labels.flip(0).tolist(), strict=True)):
+        expected = 1.0 if label == other else batch.own
+        assert float(batch.targets[row, label]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_stream_shows_other_images_in_every_epoch(tmp_path):
+    asked, shown = [], []
+
+    def renew(epoch):
+        asked.append(epoch)
+        return image_set(8, 48, seed=100 * epoch)
+
+    def watching(network, batch):
+        shown.append(batch.labels)
+        return LABELS(network, batch)
+
+    streaming = trainer(watching, renew)
+    streaming.run(image_set(2, 48, seed=90), tmp_path / "model.safetensors", tmp_path / "metrics", "a")
+    assert asked == [1, 2]
+    assert torch.equal(streaming.images.tensors[0], image_set(8, 48, seed=200).pixels)
+    assert len(torch.cat(shown)) == EPOCHS * 64
 
 
 def test_a_run_leaves_model_figures_and_curves_and_no_scratch(uninterrupted):

@@ -1,0 +1,35 @@
+"""What an epoch consists of: real images fill their share, however many there are."""
+
+import numpy as np
+import pytest
+from samples import row
+
+from semdefect.training_data import MOST_REPEATS, real_repeats
+
+
+def rows(real: int, rendered: int, label: str = "via"):
+    made = [row(f"{label}/r{index}.png", origin="real", family="original") for index in range(real)]
+    return made + [row(f"{label}/s{index}.png") for index in range(rendered)]
+
+
+@pytest.mark.parametrize(("real", "share"), [(40, 0.4), (40, 0.2), (300, 0.6)])
+def test_real_images_fill_their_share_of_a_class(real, share):
+    repeats = real_repeats(rows(real, 100), 900, share)
+    shown = repeats[:real].sum()
+    assert shown / (shown + 1000) == pytest.approx(share, abs=0.03)
+    assert set(repeats[real:]) == {1}
+
+
+def test_every_class_has_its_own_number_of_repeats():
+    repeats = real_repeats(rows(10, 50, "via") + rows(100, 50, "clean"), 150, 0.5)
+    assert repeats[:10].tolist() == [20] * 10
+    assert repeats[60:160].tolist() == [2] * 100
+
+
+def test_few_real_images_are_not_shown_without_end():
+    assert set(real_repeats(rows(2, 100), 3000, 0.5)[:2]) == {MOST_REPEATS}
+
+
+def test_without_real_images_or_without_a_share_each_is_shown_once():
+    assert real_repeats(rows(0, 5), 0, 0.4).tolist() == [1] * 5
+    assert np.array_equal(real_repeats(rows(3, 5), 100, 0.0), np.ones(8, int))
