@@ -1,0 +1,1 @@
+"""The side pipeline that makes the SEM-pretrained weights in ``semdefect/weights``; not part of the default DAG."""

@@ -1,0 +1,57 @@
+"""Pretraining: one network on an endless stream of rendered images, none of which is shown in two epochs."""
+
+from pathlib import Path
+
+from semdefect.device import create_accelerator
+from semdefect.images import ImageSet
+from semdefect.losses import LabelLoss
+from semdefect.network import SEM_WEIGHTS, create_network, load_network, save_network
+from semdefect.params import Base, Training
+from semdefect.seeds import BENCHMARK, PRETRAIN
+from semdefect.synthesis import RENDERER_VERSION
+from semdefect.training import Trainer, fingerprint
+from semdefect.training_data import fresh_images
+
+PARAMS = "pretrain/params.yaml"
+METRICS = Path("pretrain/metrics")
+#: Checkpoint in full precision, from which the weights are written.
+TRAINED = Path(".scratch/pretrained")
+#: Validation images a class; they only tell which epoch was the best.
+VALIDATION = 150
+ROLES = ("teacher", "student")
+
+
+def seed_of(seed: int, role: str, epoch: int) -> int:
+    """Base seed of the images of an epoch, another one for every role and epoch."""
+    return seed + 1 + len(ROLES) * epoch + ROLES.index(role)
+
+
+def pretrain(role: str, recipe: Training, base: Base) -> None:
+    """Train, or go on with, the network of ``role``; write its weights to `SEM_WEIGHTS` with a record of their origin.
+
+    Args:
+        role: ``teacher`` or ``student``.
+        recipe: ``fresh_per_class`` images of each class an epoch.
+        base: the ``base`` block.
+    """
+    accelerator = create_accelerator(base, bf16_pays=role == "teacher")
+    network = create_network(recipe.model, recipe.resolution, recipe.init, recipe.hub_revision, f"{role}.init")
+
+    def images(epoch: int) -> ImageSet:
+        return fresh_images(recipe.fresh_per_class, recipe.resolution, PRETRAIN, seed_of(base.seed, role, epoch))
+
+    first = images(0)
+    validation = fresh_images(VALIDATION, recipe.resolution, BENCHMARK, base.seed)
+    loss, name = LabelLoss(recipe.cell_weight), f"pretrain_{role}"
+    trainer = Trainer(name, network, loss, recipe, first, accelerator, base.seed, renew=images)
+    trained = TRAINED / f"{role}.safetensors"
+    progress = trainer.run(validation, trained, METRICS / role, fingerprint(base, recipe, first, validation))
+    provenance = {
+        "recipe": recipe.model_dump(),
+        "base": base.model_dump(),
+        "renderer": RENDERER_VERSION,
+        "rendered_images": len(first) * recipe.epochs,
+        "real_images": 0,
+        "validation_accuracy": round(progress.history[progress.best_epoch - 1]["val/accuracy"], 4),
+    }
+    save_network(load_network(trained), SEM_WEIGHTS / f"{recipe.model}.safetensors", provenance, half=True)

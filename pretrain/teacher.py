@@ -1,0 +1,21 @@
+"""Pretrain the teacher's backbone on rendered images only: semdefect/weights/<model>.safetensors, for ``init: sem``.
+
+    dvc repro pretrain/dvc.yaml       # teacher and student; hours on two cores
+    python -m pretrain.teacher
+
+Learns classes and, from the masks, where the defect lies. Killed at any time and run again, it goes on after the
+last finished epoch.
+"""
+
+from pretrain.backbone import PARAMS, pretrain
+from semdefect.params import Pretrain
+from semdefect.stage import run_stage
+
+
+def main(params: Pretrain) -> None:
+    """Train, or go on with, what the parameters describe."""
+    pretrain("teacher", params.teacher, params.base)
+
+
+if __name__ == "__main__":
+    run_stage(main, __doc__, PARAMS, Pretrain)
