@@ -10,7 +10,7 @@ from PIL import Image
 from samples import params_content, stripes
 from scipy.ndimage import gaussian_filter1d
 
-from benchmarks import sim2real, synthesis
+from benchmarks import real_cv, sim2real, synthesis
 from benchmarks.environment import run_benchmark
 from benchmarks.real_images import RealImages, load_real
 from semdefect import CLASSES
@@ -18,19 +18,29 @@ from semdefect.errors import UserError
 from semdefect.synthesis import families_of
 
 
-@pytest.fixture
-def collection(tmp_path):
-    """Two labelled images of each class, as a collection of real images lists them."""
-    folder = tmp_path / "collection"
-    lines = ["path,class,original_class"]
+def write_collection(folder, per_class, columns=()):
+    """Labelled images of each class, as a collection of real images lists them; ``columns`` beyond the usual ones."""
+    lines = [",".join(["path", "class", "original_class", *columns])]
     for number, name in enumerate(CLASSES):
-        for index in range(2):
+        for index in range(per_class):
             path = folder / name / f"{index}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(stripes(number, index, 64)).save(path)
-            lines.append(f"{name}/{index}.png,{name},{name}_{index}")
+            lines.append(",".join([f"{name}/{index}.png", name, f"{name}_{index}", *(str(index % 2) for _ in columns)]))
     (folder / "labels.csv").write_text("\n".join(lines) + "\n")
     return folder
+
+
+@pytest.fixture
+def collection(tmp_path):
+    """Two labelled images of each class."""
+    return write_collection(tmp_path / "collection", 2)
+
+
+@pytest.fixture
+def folded(tmp_path):
+    """Four labelled images of each class in two folds."""
+    return write_collection(tmp_path / "folded", 4, ["fold"])
 
 
 def test_a_collection_is_read_as_listed(collection):
@@ -87,7 +97,7 @@ def test_an_image_without_lines_has_no_roughness():
 
 
 def test_figures_are_means_over_the_seeds():
-    images = RealImages([], np.array([0, 0, 1, 1]), np.array(["a", "b", "c", "c"]))
+    images = RealImages([], np.array([0, 0, 1, 1]), np.array(["a", "b", "c", "c"]), np.zeros(4, int))
     right = np.eye(len(CLASSES))[[0, 0, 1, 1]]
     half = np.eye(len(CLASSES))[[0, 2, 1, 2]]
     figures = sim2real.figures_of([{"fp32": right, "int8": half}, {"fp32": half, "int8": half}], images)
@@ -158,3 +168,97 @@ def test_a_family_that_is_none_is_refused_before_work_starts(collection, tiny, m
     with pytest.raises(SystemExit, match=r"^error: .*nope"):
         run(monkeypatch, "--real", collection, "--without", "bridge/nope")
     assert not Path(".scratch").exists()
+
+
+def test_a_fold_is_never_among_the_images_that_train(folded):
+    images = load_real(folded)
+    every = real_cv.chosen(images, 1, None)
+    assert sorted(images.fold[every].tolist()) == [0] * 16
+    one = real_cv.chosen(images, 1, 1)
+    assert set(one) < set(every)
+    assert images.truth[one].tolist() == list(range(len(CLASSES)))
+    assert len(real_cv.chosen(images, 1, 0)) == 0
+
+
+def test_figures_of_folds_are_means_over_them(folded):
+    images = load_real(folded)
+    right = np.eye(len(CLASSES))
+    said = {}
+    for fold in (0, 1):
+        truth = images.truth[images.fold == fold]
+        wrong = np.where(truth == 0, 1, truth) if fold else truth  # bridge is called clean in fold 1
+        said[fold] = {"teacher": right[truth], "fp32": right[truth], "int8": right[wrong]}
+    figures = real_cv.figures_of(images, said)
+    assert figures["teacher_mean_class_accuracy"] == 1 == figures["teacher_accuracy"]
+    assert figures["int8_mean_class_accuracy"] == pytest.approx((1 + 7 / 8) / 2)
+    assert [part["accuracy"] for part in figures["int8_folds"]] == [1.0, 14 / 16 / 1]
+    assert figures["int8_confusion"][0][:2] == [2, 2]
+    assert figures["int8_recall"]["bridge"] == 0.5
+
+
+def test_the_interval_of_a_coin_is_as_wide_as_theory_says():
+    rng = np.random.default_rng(1)
+    truth, folds = np.zeros(800, int), np.repeat([0, 1], 400)
+    low, high = real_cv.interval(truth, rng.integers(0, 2, 800), folds)
+    assert (high - low) / 2 == pytest.approx(1.96 * (0.25 / 800) ** 0.5, rel=0.15)
+    assert low < 0.5 < high
+    assert real_cv.interval(truth, truth, folds) == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "--real FOLDER"),
+        (["--real", "FOLDED", "--set", "distill.alpha"], "--set distill.alpha: write it as block.key=value"),
+        (["--real", "FOLDED", "--set", "distill.beta=1"], "--set distill.beta=1"),
+        (["--real", "FOLDED", "--set", "distill.alpha=2"], "distill.alpha is 2"),
+        (["--real", "FOLDED", "--folds", 2], "folds 0-1"),
+        (["--real", "COLLECTION"], "no column fold"),
+        (["--plot", "curve.png"], "0 measured"),
+    ],
+)
+def test_what_cannot_be_cross_validated_is_said_before_work_starts(
+    collection, folded, tmp_path, monkeypatch, arguments, words
+):
+    monkeypatch.chdir(tmp_path)
+    places = {"FOLDED": folded, "COLLECTION": collection}
+    monkeypatch.setattr("sys.argv", ["real_cv", *(str(places.get(part, part)) for part in arguments)])
+    with pytest.raises(SystemExit) as refused:
+        run_benchmark(real_cv.run, real_cv.parser())
+    assert str(refused.value).startswith("error: ") and words in str(refused.value)
+    assert not Path(".scratch").exists() and not Path("curve.png").exists()
+
+
+TINY = {
+    "synthesize.images_per_class": 12,
+    "train_teacher.fresh_per_class": 2,
+    "train_teacher.resolution": 32,
+    "train_teacher.start_resolution": 32,
+    "train_teacher.epochs": 1,
+    "distill.model": "mobilenetv3_small_050",
+    "distill.fresh_per_class": 2,
+    "distill.resolution": 32,
+    "distill.start_resolution": 32,
+    "distill.epochs": 1,
+    "train_teacher.init": "scratch",
+    "distill.init": "scratch",
+    "export_onnx.int8_agreement": 0.0,
+}
+
+
+def test_a_fold_goes_through_the_stages_once(folded, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    settings = [part for name, value in TINY.items() for part in ("--set", f"{name}={value}")]
+    arguments = ["real_cv", "--real", str(folded), "--folds", "1", "--real-per-class", "1", *settings]
+    monkeypatch.setattr("sys.argv", arguments)
+    run_benchmark(real_cv.run, real_cv.parser())
+    assert "train_teacher" in capfd.readouterr().out
+    (path,) = Path("benchmarks/results").glob("real_cv_1_folds1_*.json")
+    figures = json.loads(path.read_text())
+    assert figures["real_images"] == 8
+    assert sum(map(sum, figures["int8_confusion"])) == 16
+    (workspace,) = Path(".scratch/real_cv").iterdir()
+    assert len(list(workspace.glob("data/real/*/*.png"))) == 8
+    run_benchmark(real_cv.run, real_cv.parser())
+    assert "fold1_" not in capfd.readouterr().out
+    assert json.loads(path.read_text()) == figures

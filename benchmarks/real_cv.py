@@ -1,0 +1,279 @@
+"""Cross-validation on real images: the pipeline's own stages, the exported files, images that trained nothing.
+
+    python -m benchmarks.real_cv --real ../shared/real_sem                        # all five folds; hours on two cores
+    python -m benchmarks.real_cv --real ../shared/real_sem --folds 0              # one
+    python -m benchmarks.real_cv --real ../shared/real_sem --real-per-class 16    # few real images
+    python -m benchmarks.real_cv --real ../shared/real_sem --set distill.alpha=1.0
+    python -m benchmarks.real_cv --plot docs/real_images.png                      # the curve, from what is measured
+
+For each fold, the real images of the others are laid into data/real of a workspace, and synthesize, split,
+train_teacher, distill and export_onnx run there as they would for a user. Then the FP32 and INT8 files, through the
+device's code, and the teacher name the classes of the fold's images. Near-duplicates never cross folds. The parameters
+are params.yaml's but for the split: the fold is the test, so that the pipeline keeps only five per cent for its own.
+
+Killed and run again it goes on: a finished stage of the same code, data and parameters does not run again
+(.scratch/real_cv). All folds with the default parameters write benchmarks/results/real_cv.json, or real_cv_N.json
+with N real images a class; anything else writes beside them, under a name of its own.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from scipy.special import softmax
+
+from benchmarks.environment import RESULTS, code_hash, run_benchmark, write_result
+from benchmarks.real_images import RealImages, load_real, probabilities
+from semdefect import CLASSES
+from semdefect.atomic import replacing
+from semdefect.edge.cli import whole
+from semdefect.edge.image import open_gray, to_pixels
+from semdefect.edge.scoring import confusion_matrix, mean_class_accuracy, recalls
+from semdefect.edge.table import percent
+from semdefect.errors import UserError
+from semdefect.evaluation import run_teacher
+from semdefect.params import PARAMS, Params, check_params
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRATCH = Path(".scratch/real_cv")
+STAGES = ("synthesize", "split", "train_teacher", "distill", "export_onnx")
+MODELS = ("teacher", "fp32", "int8")
+SPLIT = {"train": 0.80, "val": 0.15, "test": 0.05}
+RESAMPLES = 2000
+
+
+def chosen(images: RealImages, fold: int, per_class: int | None) -> NDArray[np.int64]:
+    """Indices of the images that train while ``fold`` is held out: all others, or ``per_class`` of each class."""
+    others = np.flatnonzero(images.fold != fold)
+    if per_class is None:
+        return others
+    rng = np.random.default_rng(fold)
+    parts = [rng.permutation(others[images.truth[others] == number])[:per_class] for number in range(len(CLASSES))]
+    return np.sort(np.concatenate(parts))
+
+
+def prepare(workspace: Path, images: RealImages, training: NDArray[np.int64], content: dict[str, Any]) -> None:
+    """Lay parameters and real images into an empty ``workspace``."""
+    shutil.rmtree(workspace, ignore_errors=True)
+    for label in CLASSES:
+        (workspace / "data/real" / label).mkdir(parents=True)
+    for index in training:
+        path = images.paths[index]
+        shutil.copyfile(path, workspace / "data/real" / CLASSES[images.truth[index]] / f"{index:05d}_{path.name}")
+    with replacing(workspace / PARAMS) as temporary:
+        temporary.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def run_stages(workspace: Path) -> None:
+    """Run what has not run yet of the stages in ``workspace``.
+
+    Raises:
+        UserError: a stage failed; its own words are on the screen.
+    """
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    for stage in STAGES:
+        finished = workspace / f".finished_{stage}"
+        if finished.exists():
+            continue
+        print(f"{workspace.name}: {stage}", flush=True)
+        done = subprocess.run([sys.executable, "-m", f"stages.{stage}"], cwd=workspace, env=environment, check=False)
+        if done.returncode:
+            raise UserError(f"stage {stage} failed in {workspace}; what it said stands above")
+        finished.touch()
+
+
+def answers(workspace: Path, paths: Sequence[Path], threads: int) -> dict[str, NDArray[np.float64]]:
+    """Probabilities ``[N, 8]`` of teacher, FP32 and INT8 file for the images at ``paths``."""
+    grays = [Image.fromarray(to_pixels(open_gray(path))) for path in paths]
+    taught = run_teacher(workspace / "models/teacher/model.safetensors", grays)
+    files = {name: workspace / f"models/edge/student_{name}.onnx" for name in MODELS[1:]}
+    students = {name: probabilities(path, paths, threads) for name, path in files.items()}
+    return {"teacher": softmax(taught.astype(np.float64), axis=1)} | students
+
+
+def interval(truth: NDArray[np.int64], predicted: NDArray[np.int64], folds: NDArray[np.int64]) -> list[float]:
+    """95 % interval of the mean over folds of the mean class accuracy, by resampling images within fold and class."""
+    rng = np.random.default_rng(0)
+    hits = (truth == predicted).astype(float)
+    means = np.zeros(RESAMPLES)
+    cells = [(fold, label) for fold in np.unique(folds) for label in np.unique(truth[folds == fold])]
+    for fold, label in cells:
+        inside = hits[(folds == fold) & (truth == label)]
+        of_fold = len(np.unique(truth[folds == fold])) * len(np.unique(folds))
+        means += rng.choice(inside, (RESAMPLES, len(inside))).mean(axis=1) / of_fold
+    return [float(bound) for bound in np.percentile(means, [2.5, 97.5])]
+
+
+def figures_of(images: RealImages, said: dict[int, dict[str, NDArray[np.float64]]]) -> dict[str, Any]:
+    """Means over the folds of ``said`` (fold → model → probabilities), each fold's own figures, errors of INT8."""
+    figures: dict[str, Any] = {}
+    scored = {fold: np.flatnonzero(images.fold == fold) for fold in said}
+    truth = np.concatenate([images.truth[rows] for rows in scored.values()])
+    folds = np.concatenate([images.fold[rows] for rows in scored.values()])
+    for model in MODELS:
+        predicted = np.concatenate([said[fold][model].argmax(axis=1) for fold in said])
+        own = [confusion_matrix(truth[folds == fold], predicted[folds == fold], len(CLASSES)) for fold in said]
+        accuracies = [float(np.trace(confusion) / confusion.sum()) for confusion in own]
+        by_class = [float(mean_class_accuracy(confusion) or 0.0) for confusion in own]
+        whole_confusion = np.sum(own, axis=0)
+        figures |= {
+            f"{model}_mean_class_accuracy": float(np.mean(by_class)),
+            f"{model}_accuracy": float(np.mean(accuracies)),
+            f"{model}_mean_class_accuracy_interval": interval(truth, predicted, folds),
+            f"{model}_folds": [
+                {"fold": fold, "accuracy": one, "mean_class_accuracy": other, "images": len(scored[fold])}
+                for fold, one, other in zip(said, accuracies, by_class, strict=True)
+            ],
+            f"{model}_recall": dict(zip(CLASSES, recalls(whole_confusion), strict=True)),
+        }
+    figures["int8_confusion"] = whole_confusion.tolist()
+    return figures
+
+
+def show(figures: dict[str, Any]) -> None:
+    """Print a table of the models, and where the INT8 file errs."""
+    console = Console()
+    folds = [part["fold"] for part in figures["int8_folds"]]
+    table = Table("model", "accuracy", "mean class accuracy", "95 %", *(f"fold {fold}" for fold in folds))
+    for model in MODELS:
+        low, high = figures[f"{model}_mean_class_accuracy_interval"]
+        table.add_row(
+            model,
+            percent(figures[f"{model}_accuracy"]),
+            percent(figures[f"{model}_mean_class_accuracy"]),
+            f"{percent(low)} - {percent(high)}",
+            *(percent(part["mean_class_accuracy"]) for part in figures[f"{model}_folds"]),
+        )
+    console.print(table)
+    table = Table("true \\ called", *CLASSES, "recall", title="Confusion (INT8)")
+    for name, row in zip(CLASSES, figures["int8_confusion"], strict=True):
+        table.add_row(name, *map(str, row), percent(figures["int8_recall"][name]))
+    console.print(table)
+
+
+def changed(settings: Sequence[str]) -> dict[str, Any]:
+    """The parameters of ``params.yaml`` with this benchmark's split and ``settings`` (``block.key=value``) laid over.
+
+    Raises:
+        UserError: a setting is none, or a value is not allowed.
+    """
+    content: dict[str, Any] = yaml.safe_load((ROOT / PARAMS).read_text(encoding="utf-8"))
+    content["split"] = dict(SPLIT)
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        block, _, key = name.partition(".")
+        if not value or key not in content.get(block, {}):
+            raise UserError(f"--set {setting}: write it as block.key=value, with a key of {PARAMS}")
+        content[block][key] = yaml.safe_load(value)
+    check_params(content, PARAMS, Params)
+    return content
+
+
+def plot(path: Path) -> None:
+    """Draw mean class accuracy against the number of real images a class, from the result files there are.
+
+    Raises:
+        UserError: there are fewer than two.
+    """
+    from matplotlib import pyplot
+
+    points = []
+    for file in sorted(RESULTS.glob("real_cv*.json")):
+        figures = json.loads(file.read_text())
+        if file.stem == "real_cv" or file.stem.removeprefix("real_cv_").isdecimal():
+            points.append((figures["real_images"] / len(CLASSES), figures))
+    if len(points) < 2:
+        raise UserError(f"{RESULTS} has {len(points)} measured point(s) of the curve: measure with --real-per-class")
+    points.sort(key=lambda point: point[0])
+    figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+    for model, style in (("teacher", "--"), ("int8", "-")):
+        heights = np.array([figures[f"{model}_mean_class_accuracy"] for _, figures in points])
+        bounds = np.array([figures[f"{model}_mean_class_accuracy_interval"] for _, figures in points]).T
+        axes.errorbar(
+            [number for number, _ in points], 100 * heights, 100 * np.abs(bounds - heights), ls=style, marker="o",
+            capsize=3, label={"teacher": "teacher", "int8": "student, INT8 file"}[model],
+        )  # fmt: skip
+    axes.set(xlabel="real training images a class (mean)", ylabel="mean class accuracy on held-out folds, %")
+    axes.set_xscale("symlog", linthresh=4)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})
+    print(f"written to {path}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    top.add_argument("--real", type=Path, metavar="FOLDER", help="labelled real images, with labels.csv and its folds")
+    top.add_argument("--folds", type=whole(0, 100), nargs="+", metavar="K", help="folds to hold out (default: each)")
+    top.add_argument("--real-per-class", type=whole(0, 100_000), metavar="N", help="train with N real images a class")
+    top.add_argument(
+        "--set", action="append", default=[], metavar="BLOCK.KEY=VALUE", help="another parameter; may be given again"
+    )
+    top.add_argument("--plot", type=Path, metavar="FILE", help="draw the curve of the results there are, and stop")
+    return top
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train, score, print, write."""
+    if options.plot:
+        plot(options.plot)
+        return
+    if not options.real:
+        raise UserError("--real FOLDER is missing: the labelled real images to train and score with")
+    images, content = load_real(options.real), changed(options.set)
+    every = sorted(set(images.fold.tolist()))
+    if every[0] < 0:
+        raise UserError(f"{options.real}/labels.csv has no column fold: number the folds, near-duplicates in one")
+    folds = options.folds or every
+    if not set(folds) <= set(every):
+        raise UserError(f"--folds {' '.join(map(str, folds))}: the collection has the folds {every[0]}-{every[-1]}")
+    code, said = code_hash(), {}
+    for fold in folds:
+        if code_hash() != code:
+            raise UserError("the code changed during the run: start it again, in a clone if work on the code goes on")
+        said[fold] = _fold(images, fold, options.real_per_class, content, code)
+    figures = figures_of(images, said)
+    figures["real_images"] = float(np.mean([len(chosen(images, fold, options.real_per_class)) for fold in folds]))
+    figures["parameters"] = content
+    show(figures)
+    limit = [] if options.real_per_class is None else [str(options.real_per_class)]
+    special = [f"folds{'-'.join(map(str, folds))}"] if folds != every else []
+    if options.set:
+        settings = "-".join(options.set)
+        short = len(settings) <= 60 and "/" not in settings
+        special.append(settings if short else hashlib.sha256(settings.encode()).hexdigest()[:8])
+    print(f"written to {write_result('_'.join(['real_cv', *limit, *special]), figures)}")
+
+
+def _fold(
+    images: RealImages, fold: int, per_class: int | None, content: dict[str, Any], code: str
+) -> dict[str, NDArray[np.float64]]:
+    """Answers for the images of a fold, from a workspace that is finished, goes on, or begins."""
+    training = chosen(images, fold, per_class)
+    held_out = [images.paths[index] for index in np.flatnonzero(images.fold == fold)]
+    files = [hashlib.sha256(images.paths[index].read_bytes()).hexdigest() for index in training]
+    identity = hashlib.sha256(json.dumps([code, content, files]).encode()).hexdigest()[:16]
+    workspace = SCRATCH / (f"fold{fold}_{identity}" if len(training) else f"rendered_{identity}")
+    if not (workspace / PARAMS).is_file():
+        prepare(workspace, images, training, content)
+    run_stages(workspace)
+    return answers(workspace, held_out, content["base"]["threads"])
+
+
+if __name__ == "__main__":
+    run_benchmark(run, parser())
