@@ -31,7 +31,9 @@ def write_result(name: str, figures: dict[str, Any]) -> Path:
 def _command() -> str:
     spec = sys.modules["__main__"].__spec__
     program = f"python -m {spec.name}" if spec else Path(sys.argv[0]).name
-    return " ".join([program, *sys.argv[1:]])
+    # Where a folder lies on this machine tells a reader nothing.
+    words = [f".../{Path(word).name}" if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    return " ".join([program, *words])
 
 
 def code_hash() -> str:

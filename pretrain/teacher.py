@@ -1,7 +1,6 @@
 """Pretrain the teacher's backbone on rendered images only: semdefect/weights/<model>.safetensors, for ``init: sem``.
 
-    dvc repro pretrain/dvc.yaml       # teacher and student; hours on two cores
-    python -m pretrain.teacher
+    python -m pretrain.teacher        # hours on two cores
 
 Learns classes and, from the masks, where the defect lies. Killed at any time and run again, it goes on after the
 last finished epoch.

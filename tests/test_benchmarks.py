@@ -131,6 +131,7 @@ def test_a_tiny_run_trains_once_and_scores_the_exported_files(collection, tiny, 
     first = path.read_text()
     figures = json.loads(first)
     assert figures["images"] == 16 == sum(map(sum, figures["confusion"]))
+    assert str(collection) not in first and f"--real .../{collection.name}" in figures["command"]
     assert figures["budget"]["views"] == 24 and figures["budget"]["without"] == ["bridge/fork"]
     assert "accuracy" in capsys.readouterr().out
     trained = Path(".scratch/sim2real/3x1_bridge-fork_0/model.safetensors")
