@@ -92,10 +92,12 @@ def write_split(name: str, per_class: int, seed: int = 0) -> list[Row]:
 def tiny_network(model: str = "mobilenetv3_small_050", resolution: int = 32, seed: int = 0) -> SemNetwork:
     """A network of random weights whose normalization layers have seen images, so that signals do not fade.
 
-    Without that, the activations of MobileNetV3 shrink to denormal numbers, which are slow and tell nothing.
+    Without that, the activations of MobileNetV3 shrink to denormal numbers, which are slow and tell nothing. Its last
+    layer is drawn wide, so that unlike images get unlike answers.
     """
     torch.manual_seed(seed)
     network = SemNetwork(model, resolution).train()
+    nn.init.normal_(network.backbone.get_classifier().weight, std=0.2)
     for part in network.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.momentum = None  # the plain mean over all that was seen
