@@ -249,7 +249,7 @@ def test_half_the_size_and_where_it_comes_from(student, images, tmp_path):
     assert {tensor.dtype for tensor in restored.parameters()} == {torch.float32}
     with torch.inference_mode():
         plain = student(images)
-        assert float((restored(images) - plain).abs().max()) < 0.02 * float(plain.std())
+        assert float((restored(images) - plain).abs().max()) < 0.05 * float(plain.std())
 
 
 def test_sem_weights_are_taken_from_the_package_and_missing_ones_named(student, tmp_path, monkeypatch):
