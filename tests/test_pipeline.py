@@ -133,7 +133,7 @@ def test_training_on_two_processes(reproduced: Project, tmp_path: Path) -> None:
     shutil.copytree(reproduced.folder, project.folder, ignore=shutil.ignore_patterns("models"))
     project.run("accelerate", "launch", "--cpu", "--num_processes", "2", "-m", "stages.train_teacher")
     metrics = json.loads((project.folder / "metrics/train_teacher/metrics.json").read_text())
-    assert (project.folder / "models/teacher/model.safetensors").is_file() and metrics["best_epoch"] == 1
+    assert (project.folder / "models/teacher/model.safetensors").is_file() and metrics["best_epoch"] in (1, 2)
 
 
 def test_killed_teacher_resumes(reproduced: Project, tmp_path: Path) -> None:
