@@ -1,5 +1,7 @@
-"""Pretraining: one network on an endless stream of rendered images, none of which is shown in two epochs."""
+"""Pretraining: one network on an endless stream of rendered images, each of which is shown in two epochs only."""
 
+import math
+from functools import lru_cache
 from pathlib import Path
 
 from semdefect.device import create_accelerator
@@ -19,11 +21,13 @@ TRAINED = Path(".scratch/pretrained")
 #: Validation images a class; they only tell which epoch was the best.
 VALIDATION = 150
 ROLES = ("teacher", "student")
+#: Epochs that show the same images, in other views, before new ones are drawn: drawing takes a third of an epoch.
+PASSES = 2
 
 
-def seed_of(seed: int, role: str, epoch: int) -> int:
-    """Base seed of the images of an epoch, another one for every role and epoch."""
-    return seed + 1 + len(ROLES) * epoch + ROLES.index(role)
+def seed_of(seed: int, role: str, draw: int) -> int:
+    """Base seed of the images of a draw, another one for every role and draw."""
+    return seed + 1 + len(ROLES) * draw + ROLES.index(role)
 
 
 def pretrain(role: str, recipe: Training, base: Base) -> None:
@@ -37,8 +41,12 @@ def pretrain(role: str, recipe: Training, base: Base) -> None:
     accelerator = create_accelerator(base, bf16_pays=role == "teacher")
     network = create_network(recipe.model, recipe.resolution, recipe.init, recipe.hub_revision, f"{role}.init")
 
+    @lru_cache(maxsize=1)
+    def drawn(number: int) -> ImageSet:
+        return fresh_images(recipe.fresh_per_class, recipe.resolution, PRETRAIN, seed_of(base.seed, role, number))
+
     def images(epoch: int) -> ImageSet:
-        return fresh_images(recipe.fresh_per_class, recipe.resolution, PRETRAIN, seed_of(base.seed, role, epoch))
+        return drawn(epoch // PASSES)
 
     first = images(0)
     validation = fresh_images(VALIDATION, recipe.resolution, BENCHMARK, base.seed)
@@ -50,7 +58,7 @@ def pretrain(role: str, recipe: Training, base: Base) -> None:
         "recipe": recipe.model_dump(),
         "base": base.model_dump(),
         "renderer": RENDERER_VERSION,
-        "rendered_images": len(first) * recipe.epochs,
+        "rendered_images": len(first) * math.ceil(recipe.epochs / PASSES),
         "real_images": 0,
         "validation_accuracy": round(progress.history[progress.best_epoch - 1]["val/accuracy"], 4),
     }

@@ -7,7 +7,7 @@ import numpy as np
 from .canvas import FAR, FRAME, Canvas, Field
 from .fields import coverage, smooth_min, texture
 from .painting import band, outline, paint
-from .sampling import Rng, chance, integer, log_uniform, one_of, pick, uniform
+from .sampling import Rng, chance, integer, log_uniform, normal, one_of, pick, recorded, uniform
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def _segments(
     rng: Rng, count: int, first: float, pitch: float, width: float, top: float, bottom: float, metal: float
 ) -> tuple[Segment, ...]:
     pieces = pick(rng, {1: 4, 2: 3, 3: 2, 4: 1})
-    shares = np.cumsum(rng.uniform(0.5, 1.5, pieces))
+    shares = np.cumsum(recorded(rng, rng.uniform(0.5, 1.5, pieces)))
     cuts = [top, *(top + (bottom - top) * shares / shares[-1]).tolist()]
     widths = [width * (log_uniform(rng, 0.5, 1.25) if i else 1.0) for i in range(pieces)]
     tapers = [uniform(rng, -0.05, 0.35) for _ in range(pieces)]
@@ -196,7 +196,7 @@ def _segments(
     return tuple(
         Segment(
             column,
-            first + column * pitch + jitter * float(rng.normal()),
+            first + column * pitch + jitter * normal(rng),
             cuts[piece],
             cuts[piece + 1],
             widths[piece],

@@ -12,7 +12,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from .canvas import FAR, FRAME, Canvas, Field
-from .sampling import Rng, uniform
+from .sampling import Rng, normal, recorded, uniform
 
 _TABLE = 1024
 
@@ -88,8 +88,8 @@ def sample_blob(
 ) -> Blob:
     """Draw a blob: seven harmonics of amplitude 1.5 · ``roughness`` · N(0, 1) / i^1.15 on its radius."""
     order = np.arange(2, 9, dtype=np.float32)[:, None]
-    amplitude = 1.5 * roughness * rng.standard_normal((7, 1), np.float32) / order**1.15
-    phase = rng.random((7, 1), np.float32) * np.float32(2 * math.pi)
+    amplitude = 1.5 * roughness * recorded(rng, rng.standard_normal((7, 1), np.float32)) / order**1.15
+    phase = recorded(rng, rng.random((7, 1), np.float32)) * np.float32(2 * math.pi)
     theta = np.linspace(-math.pi, math.pi, _TABLE, endpoint=False, dtype=np.float32)
     radii = 1.0 + (amplitude * np.cos(order * theta[None, :] + phase)).sum(axis=0)
     return Blob(cx, cy, max(rx, 0.3), max(ry, 0.3), angle, power, np.maximum(radii, 0.15).astype(np.float32))
@@ -190,7 +190,7 @@ def random_walk(
     """Return ``steps`` + 1 points of a walk that turns by N(0, ``turn``) rad every ``step`` units."""
     points = [(x, y)]
     for _ in range(steps):
-        angle += float(rng.normal()) * turn
+        angle += normal(rng) * turn
         x, y = x + math.cos(angle) * step, y + math.sin(angle) * step
         points.append((x, y))
     return points

@@ -6,7 +6,7 @@ import numpy as np
 
 from .canvas import FAR, FRAME, Canvas, Field
 from .fields import box_sdf, rough_edges, sample_blob
-from .sampling import Rng, chance, clipped_normal, integer, log_uniform, pick, uniform
+from .sampling import Rng, chance, clipped_normal, integer, log_uniform, pick, recorded, uniform
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def sample_grid(rng: Rng, pitch: float, duty: float, irregular: float) -> tuple[
             centres[::2] += pitch * uniform(rng, 0.08, 0.2)
             widths *= 0.8
         else:
-            widths *= 1.0 + 0.15 * rng.standard_normal(count, np.float32)
+            widths *= 1.0 + 0.15 * recorded(rng, rng.standard_normal(count, np.float32))
     floor = min(1.4, pitch * 0.35)
     return centres.astype(np.float32), np.clip(widths, floor, None).astype(np.float32)
 

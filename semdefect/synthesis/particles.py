@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter
 from .canvas import FAR, Canvas, Field
 from .fields import coverage, fractal, polyline_sdf, random_angle, random_walk, sample_blob
 from .painting import paint
-from .sampling import Rng, chance, integer, log_uniform, pick, uniform
+from .sampling import Rng, chance, integer, log_uniform, normal, pick, uniform
 from .shading import slopes
 
 PARTICLES = {
@@ -108,7 +108,7 @@ def _particle_sdf(rng: Rng, canvas: Canvas, kind: str, size: float) -> Field:
         return sample_blob(rng, cx, cy, rx, ry, _ROUGHNESS[kind], angle, power).sdf(canvas)
     sdf = canvas.full(FAR)
     for _ in range(integer(rng, 4, 14)):
-        x, y = cx + float(rng.normal()) * rx * 0.6, cy + float(rng.normal()) * ry * 0.6
+        x, y = cx + normal(rng) * rx * 0.6, cy + normal(rng) * ry * 0.6
         grain = sample_blob(rng, x, y, size * uniform(rng, 0.15, 0.45), size * uniform(rng, 0.15, 0.45), 0.2)
         sdf = np.maximum(sdf, grain.sdf(canvas))
     return sdf

@@ -13,7 +13,7 @@ from .canvas import Canvas, canvas_of
 from .imaging import Exposure, image_scene
 from .overlays import add_overlays
 from .registry import Family, families_of, find_family, pick_family
-from .sampling import Rng, pick
+from .sampling import Draws, pick
 from .scene import Scene
 
 #: Part of every lineage record; raise it when the same seed gives another picture.
@@ -37,7 +37,9 @@ class Rendered:
     """One labelled image.
 
     ``image`` uint8 (S, S); ``mask`` bool (S, S), empty for clean; ``bbox`` (x0, y0, x1, y1) in pixels with
-    exclusive ends, or None for clean; ``record`` holds the drawn parameters as JSON values.
+    exclusive ends, or None for clean; ``record`` holds the drawn parameters as JSON values: what is read most by name
+    (``scene``, ``imaging``, ``overlays``, ``defects``), and under ``draws`` every number and name drawn for scene,
+    imaging and overlays in its order, ``[function, value, value, ...]``. Those of a clean twin are of its source.
     """
 
     image: np.ndarray
@@ -77,9 +79,11 @@ def render(
     scene, exposure = shot.scene, shot.exposure
     if chosen.twin_of:
         scene = shot.scene.defect_off()
-        exposure = image_scene(shot.imaging_stream(), scene, canvas_of(size), shot.noise_factor)
+        imaging = _stream(source.class_name, seed, 3, shot.attempt)
+        exposure = image_scene(imaging, scene, canvas_of(size), shot.noise_factor)
     # The source's mask decides about overlays, so that clean twins get exactly those of their defect.
-    overlaid = add_overlays(_stream(source.class_name, seed, 1), exposure.image, shot.exposure.mask > 0.5)
+    marks = _stream(source.class_name, seed, 1)
+    overlaid = add_overlays(marks, exposure.image, shot.exposure.mask > 0.5)
     mask = np.zeros_like(overlaid.mask) if class_name == "clean" else overlaid.mask
     return Rendered(
         overlaid.image,
@@ -89,7 +93,8 @@ def render(
         _kind(chosen, shot),
         seed,
         bounding_box(mask),
-        _record(chosen, source, seed, size, shot, scene, exposure, overlaid.names, mask),
+        _record(chosen, source, seed, size, shot, scene, exposure, overlaid.names, mask)
+        | {"draws": shot.draws | {"overlays": marks.parameters()}},
     )
 
 
@@ -103,22 +108,18 @@ def bounding_box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
 
 @dataclass(frozen=True)
 class _Shot:
-    """A scene with its exposure, and what is needed to expose its twin under the same conditions."""
+    """A scene with its exposure, all that was drawn for both, and what is needed to expose its twin likewise."""
 
-    class_name: str
-    seed: int
     attempt: int
     noise_factor: float
     scene: Scene
     exposure: Exposure
-
-    def imaging_stream(self) -> Rng:
-        return _stream(self.class_name, self.seed, 3, self.attempt)
+    draws: dict[str, list[list[Any]]]
 
 
-def _stream(class_name: str, seed: int, *purpose: int) -> Rng:
+def _stream(class_name: str, seed: int, *purpose: int) -> Draws:
     """Return the generator of one purpose: 0 family, 1 overlays, 2 scene and 3 imaging of an attempt."""
-    return np.random.default_rng(np.random.SeedSequence([seed, CLASSES.index(class_name), *purpose]))
+    return Draws(np.random.SeedSequence([seed, CLASSES.index(class_name), *purpose]))
 
 
 def _twin_source(chosen: Family, seed: int) -> Family:
@@ -139,9 +140,11 @@ def _visible_shot(source: Family, seed: int, canvas: Canvas) -> _Shot:
     best: tuple[float, _Shot] | None = None
     for attempt in range(1 + REDRAWS + QUIET_REDRAWS):
         factor = 1.0 if attempt <= REDRAWS else QUIET_FACTOR
-        scene = source.draw(_stream(source.class_name, seed, 2, attempt), canvas)
-        exposure = image_scene(_stream(source.class_name, seed, 3, attempt), scene, canvas, factor)
-        shot = _Shot(source.class_name, seed, attempt, factor, scene, exposure)
+        drawing, imaging = _stream(source.class_name, seed, 2, attempt), _stream(source.class_name, seed, 3, attempt)
+        scene = source.draw(drawing, canvas)
+        exposure = image_scene(imaging, scene, canvas, factor)
+        draws = {"scene": drawing.parameters(), "imaging": imaging.parameters()}
+        shot = _Shot(attempt, factor, scene, exposure, draws)
         if exposure.contrast is None and not scene.structural:  # clean
             return shot
         placed = scene.structural or is_well_placed(exposure.mask > 0.5, canvas)

@@ -40,7 +40,7 @@ class Orientation:
 
 def sample_orientation(rng: Rng, vertical: float = 0.72, horizontal: float = 0.24) -> Orientation:
     """Draw an orientation: vertical, horizontal, else oblique by 2–60°."""
-    draw = rng.random()
+    draw = uniform(rng, 0, 1)
     if draw < vertical:
         return Orientation(0.0)
     if draw < vertical + horizontal:

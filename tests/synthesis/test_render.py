@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from semdefect import CLASSES
 from semdefect.errors import UserError
-from semdefect.synthesis import families_of, render
+from semdefect.synthesis import families_of, render, sampling
 from semdefect.synthesis.canvas import canvas_of
 from semdefect.synthesis.registry import FAMILIES, find_family
 
@@ -147,6 +147,50 @@ def test_the_record_of_a_clean_twin_is_that_of_the_twin():
         rough, quiet = (render(name, seed, 64, family) for name, family in (("ler", None), ("clean", "ler_off")))
         assert quiet.record["scene"]["sigma"] < rough.record["scene"]["sigma"]
         assert not render("clean", seed, 64, "other_off").record["scene"].get("particles")
+
+
+class CountingDraws(sampling.Draws):
+    """Counts what is drawn with it, fields of noise aside: those are the calls of ``standard_normal``."""
+
+    made: list["CountingDraws"] = []
+
+    def __init__(self, seeds):
+        super().__init__(seeds)
+        self.calls = 0
+        self.made.append(self)
+
+
+def _counted(name: str):
+    def method(self, *args, **kwargs):
+        self.calls += 1
+        return getattr(np.random.Generator, name)(self, *args, **kwargs)
+
+    return method
+
+
+for _name in ("uniform", "random", "normal", "integers"):
+    setattr(CountingDraws, _name, _counted(_name))
+
+
+@pytest.mark.parametrize(("class_name", "family"), EVERY_FAMILY)
+def test_the_record_holds_whatever_was_drawn(class_name: str, family: str, monkeypatch):
+    monkeypatch.setattr(sys.modules[render.__module__], "Draws", CountingDraws)
+    for seed in range(3):
+        CountingDraws.made.clear()
+        made = render(class_name, seed, 64, family)
+        for stream in CountingDraws.made:
+            fields = sum(isinstance(value, np.ndarray) and value.dtype == np.float32 for _, value in stream.log)
+            assert stream.calls <= len(stream.log) <= stream.calls + fields
+        assert sum(len(run) - 1 for part in made.record["draws"].values() for run in part) > 10
+
+
+def test_draws_are_named_after_the_function_they_were_for():
+    draws = render("other", 5, 64, "device").record["draws"]
+    assert {"scene", "imaging", "overlays"} == set(draws)
+    assert any(run[0] == "devices.device" for run in draws["scene"])
+    greys = render("other", 5, 64, "device").record["imaging"]["greys"]
+    optics = [value for run in draws["imaging"] if run[0] == "imaging.sample_optics" for value in run[1:]]
+    assert all(any(value == pytest.approx(grey, abs=1e-4) for value in optics) for grey in greys)
 
 
 def test_isolated_lines_stay_whole_and_apart():

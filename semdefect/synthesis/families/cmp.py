@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 from ..canvas import FRAME, Canvas, Field
 from ..fields import Track, coverage, fractal, random_angle, rough_edges, sample_blob
 from ..registry import family
-from ..sampling import Rng, chance, integer, log_uniform, sign, uniform
+from ..sampling import Rng, chance, integer, log_uniform, normal, recorded, sign, uniform
 from ..scene import Scene
 from ..shading import slopes
 from ..topdown import maybe, sample_background, sample_orientation, turned
@@ -107,9 +107,9 @@ def _track(rng: Rng, length: float, width: float, jitter: float, beaded: bool) -
     profile = np.full(256, width, np.float32)
     if chance(rng, 0.5):
         profile *= 1.0 - np.abs(2 * knots) ** 3
-    beads = rng.uniform(0.6, 1.4, 24).astype(np.float32)
+    beads = recorded(rng, rng.uniform(0.6, 1.4, 24)).astype(np.float32)
     if beaded:
-        beads *= rng.random(24) < uniform(rng, 0.35, 0.7)
+        beads *= recorded(rng, rng.random(24)) < uniform(rng, 0.35, 0.7)
         profile *= np.repeat(beads, 11)[:256]
         profile[profile < 0.3] = -4.0
     else:
@@ -173,11 +173,12 @@ def strung_damage(rng: Rng, canvas: Canvas) -> Scene:
     c, s = math.cos(angle), math.sin(angle)
     cx, cy = FRAME / 2 + uniform(rng, -20, 20), FRAME / 2 + uniform(rng, -20, 20)
     count = integer(rng, 2, 14)
-    places = np.sort(rng.uniform(-58, 58, count)) if chance(rng, 0.7) else rng.normal(0, 12, count)
+    along = chance(rng, 0.7)
+    places = recorded(rng, np.sort(rng.uniform(-58, 58, count)) if along else rng.normal(0, 12, count))
     tilt = angle + uniform(rng, -1.6, 1.6)
     height, mask = canvas.full(), canvas.full()
     for place in places.tolist():
-        x, y = cx + c * place + float(rng.normal()) * 2, cy + s * place + float(rng.normal()) * 2
+        x, y = cx + c * place + normal(rng) * 2, cy + s * place + normal(rng) * 2
         blob = sample_blob(
             rng,
             x,
@@ -185,7 +186,7 @@ def strung_damage(rng: Rng, canvas: Canvas) -> Scene:
             log_uniform(rng, 2, 7),
             log_uniform(rng, 2.5, 11),
             0.3,
-            tilt + float(rng.normal()) * 0.4,
+            tilt + normal(rng) * 0.4,
         )
         part = coverage(blob.sdf(canvas), 1.5)
         mask = np.maximum(mask, part)

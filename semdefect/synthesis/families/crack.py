@@ -19,7 +19,7 @@ from ..fields import (
 )
 from ..painting import paint
 from ..registry import family
-from ..sampling import Rng, chance, integer, log_uniform, pick, uniform
+from ..sampling import Rng, chance, integer, log_uniform, pick, recorded, uniform
 from ..scene import Scene
 from ..solder import Solder, porous_pattern, sample_solder
 
@@ -32,8 +32,8 @@ def _crack_track(rng: Rng, x0: float, y0: float, angle: float, length: float, wi
     wander = rough_edges(rng, (_KNOTS,), log_uniform(rng, 0.6, 6), 4, 0.6)
     wander -= wander[0]
     if chance(rng, 0.3):
-        wander += np.where(rng.random(_KNOTS) > 0.5, 1, -1) * uniform(rng, 0.3, 2.5)
-    width = widening * log_uniform(rng, 0.8, 7) * rng.uniform(0.4, 1.6, _KNOTS)
+        wander += np.where(recorded(rng, rng.random(_KNOTS)) > 0.5, 1, -1) * uniform(rng, 0.3, 2.5)
+    width = widening * log_uniform(rng, 0.8, 7) * recorded(rng, rng.uniform(0.4, 1.6, _KNOTS))
     width *= 1.0 - 0.8 * np.abs(np.linspace(-1, 1, _KNOTS)) ** 4
     fine, knots = np.linspace(0, 1, 256), np.linspace(0, 1, _KNOTS)
     ragged = rough_edges(rng, (256,), uniform(rng, 0.1, 0.6), 3, 0.4)

@@ -10,7 +10,7 @@ from ..fields import box_sdf, coverage, polyline_sdf, sample_blob
 from ..layouts import sample_array, sample_lines
 from ..painting import paint
 from ..registry import family
-from ..sampling import Rng, chance, integer, log_uniform, one_of, pick, sign, uniform
+from ..sampling import Rng, chance, integer, log_uniform, one_of, pick, recorded, sign, uniform
 from ..scene import Scene
 from ..shading import sample_surface
 from ..topdown import sample_orientation, slanted
@@ -140,7 +140,7 @@ def device(rng: Rng, canvas: Canvas) -> Scene:
 def _cuts(rng: Rng, count: int) -> Field:
     """Draw ``count`` places in the frame, in units, at least a seventh of it apart."""
     room = FRAME / (count + 1)
-    return np.asarray((np.arange(count) + 1 + rng.uniform(-0.2, 0.2, count)) * room, np.float32)
+    return np.asarray((np.arange(count) + 1 + recorded(rng, rng.uniform(-0.2, 0.2, count))) * room, np.float32)
 
 
 @family("other", "blocks", weight=5, paired=False)

@@ -9,7 +9,7 @@ from ..canvas import FRAME, Canvas, Field
 from ..fields import rough_edges, texture
 from ..layouts import EdgeNoise, build_lines, common_sigma, sample_edge_noise, sample_grid, sample_pitch
 from ..registry import family
-from ..sampling import Rng, chance, clipped_normal, integer, log_uniform, uniform
+from ..sampling import Rng, chance, clipped_normal, integer, log_uniform, recorded, uniform
 from ..scene import Scene
 from ..shading import MODES, Surface, sample_surface
 from ..topdown import sample_orientation, turned
@@ -42,7 +42,7 @@ def _partly_quiet(rng: Rng, noise: EdgeNoise) -> EdgeNoise:
         return (
             EdgeNoise(noise.left, 0.3 * noise.right) if chance(rng, 0.5) else EdgeNoise(0.3 * noise.left, noise.right)
         )
-    factor = np.where(rng.random((len(noise.left), 1)) < 0.5, 0.3, 1.0).astype(np.float32)
+    factor = np.where(recorded(rng, rng.random((len(noise.left), 1))) < 0.5, 0.3, 1.0).astype(np.float32)
     factor[::3] = 1.0
     return EdgeNoise(noise.left * factor, noise.right * factor)
 
@@ -137,15 +137,15 @@ def isolated(rng: Rng, canvas: Canvas) -> Scene:
     """Draw two to five lines at uneven distances, some of them straight; in the twin all are straight."""
     count = integer(rng, 2, 5)
     room = 0.9 * FRAME / count  # of each line with half of the spaces beside it
-    widths = (room * rng.uniform(0.2, 0.55, count)).astype(np.float32)
-    jitter = rng.uniform(-0.5, 0.5, count) * 0.6 * (room - widths)
+    widths = (room * recorded(rng, rng.uniform(0.2, 0.55, count))).astype(np.float32)
+    jitter = recorded(rng, rng.uniform(-0.5, 0.5, count)) * 0.6 * (room - widths)
     centres = (0.05 * FRAME + (np.arange(count) + 0.5) * room + jitter).astype(np.float32)
     noise = sample_edge_noise(rng, canvas, count, log_uniform(rng, 2, 20), uniform(rng, 0.3, 1.0))
     # Three deviations leave a line whole and apart from the next.
     most = float(min(widths.min(), np.diff(centres).min() - widths.max())) / 6
     sigma = max(log_uniform(rng, 0.6, 3.0), SIGMA_FLOOR)
     sigma, quiet = min(sigma, max(most, SIGMA_FLOOR)), min(common_sigma(rng, room), 0.5 * SIGMA_FLOOR)
-    straight = (rng.random((count, 1)) < 0.3).astype(np.float32)
+    straight = (recorded(rng, rng.random((count, 1))) < 0.3).astype(np.float32)
     straight[integer(rng, 0, count - 1)] = 0.0
     surface = sample_surface(rng, canvas, 14.0, {"mixed": 3, "edges": 3, "binary": 1})
     drawn = []

@@ -8,7 +8,7 @@ from ..canvas import FRAME, Canvas, Field
 from ..fields import Track, rough_edges, sample_blob, smooth_min
 from ..layouts import LineSpace, sample_lines, sample_pitch
 from ..registry import family
-from ..sampling import Rng, chance, clipped_normal, integer, log_uniform, one_of, pick, sign, uniform
+from ..sampling import Rng, chance, clipped_normal, integer, log_uniform, normal, one_of, pick, sign, uniform
 from ..scene import Scene
 from ..shading import sample_surface
 from ..topdown import edited_lines, sample_orientation, shifted
@@ -31,7 +31,7 @@ def _opened(
     orientation = sample_orientation(rng, 0.74, 0.22)
     surface = sample_surface(rng, canvas, lines.pitch, modes)
     scene = edited_lines(lines, surface, edit(rng, canvas, lines), kind, orientation)
-    draw = rng.random()
+    draw = uniform(rng, 0, 1)
     if draw < 0.25:
         return shifted(scene, -uniform(rng, 0.05, 0.25))
     return shifted(scene, uniform(rng, 0.02, 0.15)) if draw < 0.45 else scene
@@ -102,7 +102,7 @@ def dots(rng: Rng, canvas: Canvas) -> Scene:
         for _ in range(integer(rng, 1, 9) if chance(rng, 0.6) else 1):
             index, width = _line(rng, lines)
             size = min(max(width, 2.0), 9.0) * log_uniform(rng, 0.5, 2.0)
-            y = min(max(float(rng.normal(home, 25)), 14.0), 114.0)
+            y = min(max(normal(rng, home, 25), 14.0), 114.0)
             sdf = smooth_min(sdf, -_cutter(rng, canvas, lines, index, y, size), 0.6)
         return sdf
 

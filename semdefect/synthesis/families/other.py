@@ -12,7 +12,7 @@ from ..layouts import sample_lines, sample_pitch
 from ..painting import outline, paint, strata
 from ..particles import add_particle
 from ..registry import family
-from ..sampling import Rng, chance, integer, log_uniform, uniform
+from ..sampling import Rng, chance, integer, log_uniform, normal, uniform
 from ..scene import Scene
 from ..shading import sample_surface, slopes
 from ..topdown import sample_background, sample_orientation, slanted, turned
@@ -164,7 +164,7 @@ def fins(rng: Rng, canvas: Canvas) -> Scene:
     """Draw standing fins seen at a slant: lines that end on a ragged foot, darker towards the top."""
     lines = sample_lines(rng, canvas, uniform(rng, 8, 28))
     foot = uniform(rng, 0.5, 0.9) * FRAME
-    sdf = np.minimum(lines.sdf, foot + float(rng.normal()) * 3 - canvas.y)
+    sdf = np.minimum(lines.sdf, foot + normal(rng) * 3 - canvas.y)
     if chance(rng, 0.6):
         sdf = smooth_min(sdf, canvas.y - uniform(rng, 0.05, 0.35) * FRAME, uniform(rng, 1, 6))
     surface = sample_surface(rng, canvas, 14.0, {"mixed": 2, "edges": 1, "binary": 1})
