@@ -14,7 +14,8 @@ from scipy.ndimage import gaussian_filter
 from semdefect import CLASSES
 from semdefect.errors import UserError
 from semdefect.synthesis import families_of, render, sampling
-from semdefect.synthesis.canvas import canvas_of
+from semdefect.synthesis.augment import period_of
+from semdefect.synthesis.canvas import FRAME, canvas_of
 from semdefect.synthesis.registry import FAMILIES, find_family
 
 EVERY_FAMILY = [(name, member) for name in CLASSES for member in families_of(name)]
@@ -191,6 +192,20 @@ def test_draws_are_named_after_the_function_they_were_for():
     greys = render("other", 5, 64, "device").record["imaging"]["greys"]
     optics = [value for run in draws["imaging"] if run[0] == "imaging.sample_optics" for value in run[1:]]
     assert all(any(value == pytest.approx(grey, abs=1e-4) for value in optics) for grey in greys)
+
+
+@pytest.mark.parametrize("size", [64, 256, 1024])
+def test_lengths_grow_with_the_picture(size: int):
+    found = []
+    for seed in range(12):
+        made = render("clean", seed, size, "line_space")
+        scene = made.record["scene"]
+        if scene["orientation"] in (0.0, 90.0) and 6 < scene["pitch"] < 25:
+            found.append(period_of(made.image.astype(np.float32)) / (scene["pitch"] * size / FRAME))
+    assert len(found) > 3
+    # A line shows two edges, so that half a pitch can be the strongest period, and in some patterns every third differs.
+    assert np.mean([min(abs(ratio - whole) for whole in (0.5, 1.0)) < 0.15 for ratio in found]) > 0.6, found
+    assert made.image.shape == made.mask.shape == (size, size)
 
 
 def test_isolated_lines_stay_whole_and_apart():
