@@ -37,10 +37,11 @@ def _command() -> str:
 
 
 def code_hash() -> str:
-    """Hash of the package's sources as they lie on the disk, and of the versions that decide its figures."""
+    """Hash of the package's sources and weights as they lie on the disk, and of the versions that decide figures."""
     digest = hashlib.sha256(str([version(package) for package in PACKAGES]).encode())
-    for source in sorted(Path(semdefect.__file__).parent.rglob("*.py")):
-        digest.update(source.read_bytes())
+    package = Path(semdefect.__file__).parent
+    for file in sorted([*package.rglob("*.py"), *package.glob("weights/*")]):
+        digest.update(file.read_bytes())
     return digest.hexdigest()
 
 

@@ -2,6 +2,7 @@
 
     python -m benchmarks.real_cv --real ../shared/real_sem                        # all five folds; hours on two cores
     python -m benchmarks.real_cv --real ../shared/real_sem --folds 0              # one
+    python -m benchmarks.real_cv --real ../shared/real_sem --jobs 2               # two at a time, on one thread each
     python -m benchmarks.real_cv --real ../shared/real_sem --real-per-class 16    # few real images
     python -m benchmarks.real_cv --real ../shared/real_sem --set distill.alpha=1.0
     python -m benchmarks.real_cv --plot docs/real_images.png                      # the curve, from what is measured
@@ -29,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
@@ -224,6 +226,13 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument(
         "--set", action="append", default=[], metavar="BLOCK.KEY=VALUE", help="another parameter; may be given again"
     )
+    top.add_argument(
+        "--jobs",
+        type=whole(1, 64),
+        default=1,
+        metavar="N",
+        help="folds at a time, sharing base.threads (default: 1)",
+    )
     top.add_argument("--plot", type=Path, metavar="FILE", help="draw the curve of the results there are, and stop")
     return top
 
@@ -242,12 +251,12 @@ def run(options: argparse.Namespace) -> None:
     folds = options.folds or every
     if not set(folds) <= set(every):
         raise UserError(f"--folds {' '.join(map(str, folds))}: the collection has the folds {every[0]}-{every[-1]}")
-    code, said = code_hash(), {}
-    for fold in folds:
-        if code_hash() != code:
-            raise UserError("the code changed during the run: start it again, in a clone if work on the code goes on")
-        said[fold] = _fold(images, fold, options.real_per_class, content, code)
-    figures = figures_of(images, said)
+    jobs = options.jobs if options.real_per_class != 0 else 1  # without real images all folds share one workspace
+    content["base"]["threads"] = max(1, content["base"]["threads"] // jobs)
+    code = code_hash()
+    work = (delayed(_fold)(images, fold, options.real_per_class, content, code) for fold in folds)
+    answered = Parallel(n_jobs=jobs, backend="threading")(work)
+    figures = figures_of(images, dict(zip(folds, answered, strict=True)))
     figures["real_images"] = float(np.mean([len(chosen(images, fold, options.real_per_class)) for fold in folds]))
     figures["parameters"] = content
     show(figures)
@@ -264,6 +273,8 @@ def _fold(
     images: RealImages, fold: int, per_class: int | None, content: dict[str, Any], code: str
 ) -> dict[str, NDArray[np.float64]]:
     """Answers for the images of a fold, from a workspace that is finished, goes on, or begins."""
+    if code_hash() != code:
+        raise UserError("the code changed during the run: start it again, in a clone if work on the code goes on")
     training = chosen(images, fold, per_class)
     held_out = [images.paths[index] for index in np.flatnonzero(images.fold == fold)]
     files = [hashlib.sha256(images.paths[index].read_bytes()).hexdigest() for index in training]

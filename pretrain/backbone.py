@@ -7,7 +7,7 @@ from pathlib import Path
 from semdefect.device import create_accelerator
 from semdefect.images import ImageSet
 from semdefect.losses import LabelLoss
-from semdefect.network import SEM_WEIGHTS, create_network, load_network, save_network
+from semdefect.network import SEM_WEIGHTS, create_network, load_network, read_provenance, save_network, sem_weights
 from semdefect.params import Base, Training
 from semdefect.seeds import BENCHMARK, PRETRAIN
 from semdefect.synthesis import RENDERER_VERSION
@@ -54,12 +54,14 @@ def pretrain(role: str, recipe: Training, base: Base) -> None:
     trainer = Trainer(name, network, loss, recipe, first, accelerator, base.seed, renew=images)
     trained = TRAINED / f"{role}.safetensors"
     progress = trainer.run(validation, trained, METRICS / role, fingerprint(base, recipe, first, validation))
+    start = sem_weights(recipe.model) if recipe.init == "sem" else Path(recipe.init)
     provenance = {
         "recipe": recipe.model_dump(),
         "base": base.model_dump(),
         "renderer": RENDERER_VERSION,
         "rendered_images": len(first) * math.ceil(recipe.epochs / PASSES),
         "real_images": 0,
+        "started_from": read_provenance(start) if start.is_file() else {},
         "validation_accuracy": round(progress.history[progress.best_epoch - 1]["val/accuracy"], 4),
     }
     save_network(load_network(trained), SEM_WEIGHTS / f"{recipe.model}.safetensors", provenance, half=True)
