@@ -150,36 +150,35 @@ def test_the_record_of_a_clean_twin_is_that_of_the_twin():
         assert not render("clean", seed, 64, "other_off").record["scene"].get("particles")
 
 
-class CountingDraws(sampling.Draws):
-    """Counts what is drawn with it, fields of noise aside: those are the calls of ``standard_normal``."""
+@pytest.fixture
+def streams(monkeypatch):
+    """Every stream that is drawn from, with ``calls``: how often, the fields of noise of ``standard_normal`` aside."""
+    made = []
 
-    made: list["CountingDraws"] = []
+    class Counting(sampling.Draws):
+        calls = 0
 
-    def __init__(self, seeds):
-        super().__init__(seeds)
-        self.calls = 0
-        self.made.append(self)
+        def __init__(self, seeds):
+            super().__init__(seeds)
+            made.append(self)
 
+    for name in ("uniform", "random", "normal", "integers"):
 
-def _counted(name: str):
-    def method(self, *args, **kwargs):
-        self.calls += 1
-        return getattr(np.random.Generator, name)(self, *args, **kwargs)
+        def counted(self, *args, _name=name, **kwargs):
+            self.calls += 1
+            return getattr(np.random.Generator, _name)(self, *args, **kwargs)
 
-    return method
-
-
-for _name in ("uniform", "random", "normal", "integers"):
-    setattr(CountingDraws, _name, _counted(_name))
+        setattr(Counting, name, counted)
+    monkeypatch.setattr(sys.modules[render.__module__], "Draws", Counting)
+    return made
 
 
 @pytest.mark.parametrize(("class_name", "family"), EVERY_FAMILY)
-def test_the_record_holds_whatever_was_drawn(class_name: str, family: str, monkeypatch):
-    monkeypatch.setattr(sys.modules[render.__module__], "Draws", CountingDraws)
+def test_the_record_holds_whatever_was_drawn(class_name: str, family: str, streams):
     for seed in range(3):
-        CountingDraws.made.clear()
+        streams.clear()
         made = render(class_name, seed, 64, family)
-        for stream in CountingDraws.made:
+        for stream in streams:
             fields = sum(isinstance(value, np.ndarray) and value.dtype == np.float32 for _, value in stream.log)
             assert stream.calls <= len(stream.log) <= stream.calls + fields
         assert sum(len(run) - 1 for part in made.record["draws"].values() for run in part) > 10
@@ -203,7 +202,7 @@ def test_lengths_grow_with_the_picture(size: int):
         if scene["orientation"] in (0.0, 90.0) and 6 < scene["pitch"] < 25:
             found.append(period_of(made.image.astype(np.float32)) / (scene["pitch"] * size / FRAME))
     assert len(found) > 3
-    # A line shows two edges, so that half a pitch can be the strongest period, and in some patterns every third differs.
+    # A line shows two edges, so half a pitch can be the strongest period; in some patterns every third line differs.
     assert np.mean([min(abs(ratio - whole) for whole in (0.5, 1.0)) < 0.15 for ratio in found]) > 0.6, found
     assert made.image.shape == made.mask.shape == (size, size)
 
