@@ -14,7 +14,7 @@ from typing import Any
 
 import semdefect
 from semdefect.atomic import write_json
-from semdefect.errors import UserError
+from semdefect.stage import orderly
 
 RESULTS = Path("benchmarks/results")
 PACKAGES = ("numpy", "onnxruntime", "pillow", "scipy", "timm", "torch")
@@ -37,10 +37,11 @@ def _command() -> str:
 
 
 def code_hash() -> str:
-    """Hash of the package's sources and weights as they lie on the disk, and of the versions that decide figures."""
+    """Hash of the sources of package and stages, the package's weights, and the versions of what decides figures."""
     digest = hashlib.sha256(str([version(package) for package in PACKAGES]).encode())
     package = Path(semdefect.__file__).parent
-    for file in sorted([*package.rglob("*.py"), *package.glob("weights/*")]):
+    stages = package.parent / "stages"
+    for file in sorted([*package.rglob("*.py"), *package.glob("weights/*"), *stages.glob("*.py")]):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 
@@ -48,17 +49,8 @@ def code_hash() -> str:
 def run_benchmark(work: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser) -> None:
     """Parse the command line and do the work; one clear sentence when it cannot be done."""
     options = parser.parse_args()
-    try:
+    with orderly("nothing is half-written"):
         work(options)
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    except OSError as error:
-        if error.filename is None and error.errno is None:
-            raise
-        sys.exit(f"error: {error.filename or 'writing'}: {error.strerror}")
-    except KeyboardInterrupt:
-        print("\nstopped; nothing is half-written", file=sys.stderr)
-        sys.exit(130)
 
 
 def _commit() -> str:

@@ -9,8 +9,9 @@
 
 For each fold, the real images of the others are laid into data/real of a workspace, and synthesize, split,
 train_teacher, distill and export_onnx run there as they would for a user. Then the FP32 and INT8 files, through the
-device's code, and the teacher name the classes of the fold's images. Near-duplicates never cross folds. The parameters
-are params.yaml's but for the split: the fold is the test, so that the pipeline keeps only five per cent for its own.
+device's code, and the teacher name the classes of the fold's images. The folds are those of labels.csv, whose makers
+keep near-duplicates in one. Parameters are params.yaml's but for the split: the fold is the test, so that the pipeline
+keeps only five per cent for its own.
 
 Killed and run again it goes on: a finished stage of the same code, data and parameters does not run again
 (.scratch/real_cv). All folds with the default parameters write benchmarks/results/real_cv.json, or real_cv_N.json
@@ -47,6 +48,7 @@ from semdefect.edge.scoring import confusion_matrix, mean_class_accuracy, recall
 from semdefect.edge.table import percent
 from semdefect.errors import UserError
 from semdefect.evaluation import run_teacher
+from semdefect.network import weights_hash
 from semdefect.params import PARAMS, Params, check_params
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -79,11 +81,11 @@ def prepare(workspace: Path, images: RealImages, training: NDArray[np.int64], co
         temporary.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
-def run_stages(workspace: Path) -> None:
-    """Run what has not run yet of the stages in ``workspace``.
+def run_stages(workspace: Path, code: str, running: set[subprocess.Popen[bytes]]) -> None:
+    """Run what has not run yet of the stages in ``workspace``; ``running`` holds a stage as long as it runs.
 
     Raises:
-        UserError: a stage failed; its own words are on the screen.
+        UserError: a stage failed (its own words are on the screen), or the code is no longer that of the hash ``code``.
     """
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     for stage in STAGES:
@@ -91,9 +93,14 @@ def run_stages(workspace: Path) -> None:
         if finished.exists():
             continue
         print(f"{workspace.name}: {stage}", flush=True)
-        done = subprocess.run([sys.executable, "-m", f"stages.{stage}"], cwd=workspace, env=environment, check=False)
-        if done.returncode:
+        process = subprocess.Popen([sys.executable, "-m", f"stages.{stage}"], cwd=workspace, env=environment)
+        running.add(process)
+        failed = process.wait()
+        running.discard(process)
+        if failed:
             raise UserError(f"stage {stage} failed in {workspace}; what it said stands above")
+        if code_hash() != code:
+            raise UserError("the code changed during the run: start it again, in a clone if work on the code goes on")
         finished.touch()
 
 
@@ -179,7 +186,8 @@ def changed(settings: Sequence[str]) -> dict[str, Any]:
         block, _, key = name.partition(".")
         if not value or key not in content.get(block, {}):
             raise UserError(f"--set {setting}: write it as block.key=value, with a key of {PARAMS}")
-        content[block][key] = yaml.safe_load(value)
+        # Stages run in a workspace: a file must be found from there.
+        content[block][key] = str(Path(value).resolve()) if Path(value).is_file() else yaml.safe_load(value)
     check_params(content, PARAMS, Params)
     return content
 
@@ -248,14 +256,19 @@ def run(options: argparse.Namespace) -> None:
     every = sorted(set(images.fold.tolist()))
     if every[0] < 0:
         raise UserError(f"{options.real}/labels.csv has no column fold: number the folds, near-duplicates in one")
-    folds = options.folds or every
+    folds = sorted(set(options.folds or every))
     if not set(folds) <= set(every):
         raise UserError(f"--folds {' '.join(map(str, folds))}: the collection has the folds {every[0]}-{every[-1]}")
     jobs = options.jobs if options.real_per_class != 0 else 1  # without real images all folds share one workspace
     content["base"]["threads"] = max(1, content["base"]["threads"] // jobs)
-    code = code_hash()
-    work = (delayed(_fold)(images, fold, options.real_per_class, content, code) for fold in folds)
-    answered = Parallel(n_jobs=jobs, backend="threading")(work)
+    code, running = code_hash(), set[subprocess.Popen[bytes]]()
+    work = (delayed(_fold)(images, fold, options.real_per_class, content, code, running) for fold in folds)
+    try:
+        answered = Parallel(n_jobs=jobs, backend="threading")(work)
+    finally:  # killed, or one fold failed: no stage may go on in a workspace that the next run uses
+        for process in list(running):
+            process.terminate()
+            process.wait()
     figures = figures_of(images, dict(zip(folds, answered, strict=True)))
     figures["real_images"] = float(np.mean([len(chosen(images, fold, options.real_per_class)) for fold in folds]))
     figures["parameters"] = content
@@ -270,19 +283,23 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _fold(
-    images: RealImages, fold: int, per_class: int | None, content: dict[str, Any], code: str
+    images: RealImages,
+    fold: int,
+    per_class: int | None,
+    content: dict[str, Any],
+    code: str,
+    running: set[subprocess.Popen[bytes]],
 ) -> dict[str, NDArray[np.float64]]:
     """Answers for the images of a fold, from a workspace that is finished, goes on, or begins."""
-    if code_hash() != code:
-        raise UserError("the code changed during the run: start it again, in a clone if work on the code goes on")
     training = chosen(images, fold, per_class)
     held_out = [images.paths[index] for index in np.flatnonzero(images.fold == fold)]
     files = [hashlib.sha256(images.paths[index].read_bytes()).hexdigest() for index in training]
-    identity = hashlib.sha256(json.dumps([code, content, files]).encode()).hexdigest()[:16]
+    starts = [weights_hash(content[block]["model"], content[block]["init"]) for block in ("train_teacher", "distill")]
+    identity = hashlib.sha256(json.dumps([code, content, files, starts]).encode()).hexdigest()[:16]
     workspace = SCRATCH / (f"fold{fold}_{identity}" if len(training) else f"rendered_{identity}")
     if not (workspace / PARAMS).is_file():
         prepare(workspace, images, training, content)
-    run_stages(workspace)
+    run_stages(workspace, code, running)
     return answers(workspace, held_out, content["base"]["threads"])
 
 

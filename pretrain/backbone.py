@@ -7,7 +7,16 @@ from pathlib import Path
 from semdefect.device import create_accelerator
 from semdefect.images import ImageSet
 from semdefect.losses import LabelLoss
-from semdefect.network import SEM_WEIGHTS, create_network, load_network, read_provenance, save_network, sem_weights
+from semdefect.network import (
+    SEM_WEIGHTS,
+    create_network,
+    file_sha256,
+    load_network,
+    read_provenance,
+    save_network,
+    sem_weights,
+    weights_hash,
+)
 from semdefect.params import Base, Training
 from semdefect.seeds import BENCHMARK, PRETRAIN
 from semdefect.synthesis import RENDERER_VERSION
@@ -39,6 +48,10 @@ def pretrain(role: str, recipe: Training, base: Base) -> None:
         base: the ``base`` block.
     """
     accelerator = create_accelerator(base, bf16_pays=role == "teacher")
+    # Read now: training may write to the very file that it starts from.
+    start = sem_weights(recipe.model, f"{role}.init") if recipe.init == "sem" else Path(recipe.init)
+    origin = read_provenance(start) if start.is_file() else {}
+    hashes = {"start": weights_hash(recipe.model, recipe.init), "script": file_sha256(Path(__file__))}
     network = create_network(recipe.model, recipe.resolution, recipe.init, recipe.hub_revision, f"{role}.init")
 
     @lru_cache(maxsize=1)
@@ -53,15 +66,14 @@ def pretrain(role: str, recipe: Training, base: Base) -> None:
     loss, name = LabelLoss(recipe.cell_weight), f"pretrain_{role}"
     trainer = Trainer(name, network, loss, recipe, first, accelerator, base.seed, renew=images)
     trained = TRAINED / f"{role}.safetensors"
-    progress = trainer.run(validation, trained, METRICS / role, fingerprint(base, recipe, first, validation))
-    start = sem_weights(recipe.model) if recipe.init == "sem" else Path(recipe.init)
+    progress = trainer.run(validation, trained, METRICS / role, fingerprint(base, recipe, first, validation, **hashes))
     provenance = {
         "recipe": recipe.model_dump(),
         "base": base.model_dump(),
         "renderer": RENDERER_VERSION,
         "rendered_images": len(first) * math.ceil(recipe.epochs / PASSES),
         "real_images": 0,
-        "started_from": read_provenance(start) if start.is_file() else {},
+        "started_from": origin,
         "validation_accuracy": round(progress.history[progress.best_epoch - 1]["val/accuracy"], 4),
     }
     save_network(load_network(trained), SEM_WEIGHTS / f"{recipe.model}.safetensors", provenance, half=True)

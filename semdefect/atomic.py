@@ -21,6 +21,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        if error.filename == str(temporary):  # a name the user has never heard of
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

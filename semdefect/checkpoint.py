@@ -64,6 +64,10 @@ class Checkpoint:
             with safe_open(self.path, framework="pt") as file:
                 progress = Progress(**json.loads(file.metadata()["progress"]))
             if progress.fingerprint != fingerprint:
+                print(
+                    f"{self.path} is of a run with other code, data or parameters, after {progress.epoch} epochs; "
+                    f"training starts from the first epoch"
+                )
                 return fresh
             self._restore(load_file(self.path))
         except FileNotFoundError:

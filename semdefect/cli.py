@@ -98,6 +98,11 @@ def _only_list(options: argparse.Namespace) -> None:
         raise UserError("--list prints names and draws nothing: leave --masks out")
 
 
+def _is_data(folder: Path) -> bool:
+    """Whether ``folder`` is the data folder of this project or of a copy of it."""
+    return folder == DATA.resolve() or (folder.name == DATA.name and (folder.parent / "dvc.yaml").is_file())
+
+
 def _check(options: argparse.Namespace) -> None:
     """Refuse options that contradict each other.
 
@@ -110,8 +115,10 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError(f"{options.sheet}: a sheet is a PNG; pass a name that ends in .png")
     if options.sheet and options.sheet.is_dir():
         raise UserError(f"{options.sheet} is a folder: pass the name of a file for the sheet")
+    if options.images and options.images.is_file():
+        raise UserError(f"{options.images} is a file: pass a folder for the images")
     for path in (options.sheet, options.images):
-        if path and DATA.resolve() in (path.resolve(), *path.resolve().parents):
+        if path and any(_is_data(folder) for folder in (path.resolve(), *path.resolve().parents)):
             raise UserError(
                 f"{path} is among the data, where a rendered image would pass for a real one: write elsewhere"
             )

@@ -56,6 +56,8 @@ def read_manifest(path: Path) -> list[Row]:
             rows = [_row(path, number, cells) for number, cells in enumerate(reader, start=2)]
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run `dvc repro`") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder: pass the manifest.csv in it") from None
     except (csv.Error, UnicodeDecodeError) as broken:
         raise UserError(f"{path} is not a manifest ({broken}); run `dvc repro` to rebuild it") from None
     if not rows:

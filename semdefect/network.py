@@ -146,10 +146,10 @@ def sem_weights(model: str, key: str = "init") -> Path:
     """
     path = SEM_WEIGHTS / f"{model}.safetensors"
     if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in SEM_WEIGHTS.glob("*.safetensors"))) or "none yet"
+        known = ", ".join(sorted(file.stem for file in SEM_WEIGHTS.glob("*.safetensors"))) or "no model"
         raise UserError(
             f"{key}: sem has no weights for {model}, only for {known}; set it to scratch, or make them with "
-            f"`python -m pretrain.train --help`"
+            f"`python -m pretrain.teacher` or `.student`"
         )
     return path
 
@@ -216,7 +216,8 @@ def save_network(network: SemNetwork, path: Path, provenance: dict[str, Any] | N
 def read_provenance(path: Path) -> dict[str, Any]:
     """What the weights in ``path`` come from, as `save_network` was told; empty where it was told nothing."""
     with safe_open(path, framework="pt") as file:
-        provenance: dict[str, Any] = json.loads(file.metadata()["semdefect"]).get("provenance", {})
+        about = json.loads((file.metadata() or {}).get("semdefect", "{}"))
+    provenance: dict[str, Any] = about.get("provenance", {})
     return provenance
 
 

@@ -84,7 +84,7 @@ def picture_of_row(path: str, manifest: Path) -> Picture:
     if path not in rows:
         raise UserError(f"{manifest} lists no {path}; it has, for one, {min(rows)}")
     row = rows[path]
-    pixels, drawn = redraw(row, REAL)
+    pixels, drawn = redraw(row, manifest.parent.parent / REAL.name)
     stored = manifest.parent / path
     other_box = drawn and " ".join(map(str, drawn.bbox or ())) != row.bbox
     if other_box or (stored.is_file() and not np.array_equal(np.asarray(open_gray(stored)), pixels)):
@@ -131,7 +131,7 @@ def _write_picture(picture: Picture, folder: Path) -> None:
     _save(picture.pixels, folder / f"{picture.name}.png")
     if picture.mask is not None:
         _save(picture.mask.astype(np.uint8) * 255, folder / f"{picture.name}_mask.png")
-    write_json(folder / f"{picture.name}.json", picture.record, digits=6)
+    write_json(folder / f"{picture.name}.json", picture.record, digits=9)
 
 
 def _save(pixels: NDArray[np.uint8], path: Path) -> None:

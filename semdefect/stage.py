@@ -5,7 +5,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -27,6 +28,27 @@ def _require_commit() -> None:
         raise UserError("DVC needs a git repository with a commit: run git init && git add -A && git commit -m start")
 
 
+@contextmanager
+def orderly(stopped: str) -> Iterator[None]:
+    """Leave the program with one clear sentence where the user can mend what is wrong, and in order when it is killed.
+
+    Args:
+        stopped: what Ctrl-C or SIGTERM prints before the exit code 130.
+    """
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        yield
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        sys.exit(f"error: {error.filename or 'writing'}: {error.strerror}")
+    except KeyboardInterrupt:
+        print(f"\nstopped; {stopped}", file=sys.stderr)
+        sys.exit(130)
+
+
 def run_stage(
     work: Callable[[Shape], None],
     description: str | None,
@@ -44,17 +66,7 @@ def run_stage(
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", default=path, help="parameter file (default: %(default)s)")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, _stop)
-    try:
+    with orderly("run it again, by `dvc repro` or by hand, and it goes on after the last finished epoch or stage"):
         params = load_shaped(arguments.params, shape)
         _require_commit()
         work(params)
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    except OSError as error:
-        if error.filename is None and error.errno is None:
-            raise
-        sys.exit(f"error: {error.filename or 'writing'}: {error.strerror}")
-    except KeyboardInterrupt:
-        print("\nstopped; `dvc repro` goes on from the last finished epoch or stage", file=sys.stderr)
-        sys.exit(130)

@@ -70,7 +70,7 @@ def resolution_at(epoch: int, recipe: Training) -> int:
     if share >= 1 or epoch == recipe.epochs - 1:
         return recipe.resolution
     grown = share * (recipe.resolution - recipe.start_resolution)
-    return recipe.start_resolution + round(grown / 16) * 16
+    return min(recipe.start_resolution + round(grown / 16) * 16, recipe.resolution)
 
 
 def fingerprint(base: Base, recipe: Training, data: ImageSet, validation: ImageSet, **files: str) -> str:

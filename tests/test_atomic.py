@@ -22,6 +22,13 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_fault_names_the_target_and_not_the_temporary_file(tmp_path):
+    target = tmp_path / "figures.json"
+    with pytest.raises(OSError) as fault, replacing(target) as temporary:
+        raise PermissionError(13, "Permission denied", str(temporary))
+    assert fault.value.filename == str(target)
+
+
 def test_the_target_changes_only_at_the_end_and_its_folder_is_made(tmp_path):
     target = tmp_path / "a" / "b" / "picture.png"
     with replacing(target) as temporary:

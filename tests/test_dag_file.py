@@ -1,60 +1,17 @@
 """dvc.yaml against the code: DVC does not follow imports, so a module that a stage forgets would change unseen."""
 
-import ast
-from functools import cache
 from pathlib import Path
 
 import pytest
 import yaml
+from dag import INFRASTRUCTURE, covers, reached
 from samples import ROOT, params_content
 
 DAG = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-#: What every stage uses and what decides no result: reading parameters and telling errors.
-INFRASTRUCTURE = {f"semdefect/{name}.py" for name in ("errors", "params", "stage")}
-
-
-def module_file(dotted: str) -> Path | None:
-    """The file of one of our modules, relative to the repository; None for others."""
-    path = Path(*dotted.split("."))
-    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
-        if dotted.split(".")[0] in ("semdefect", "stages") and (ROOT / candidate).is_file():
-            return candidate
-    return None
-
-
-@cache
-def imported(file: Path) -> frozenset[Path]:
-    """Our modules that a file imports itself, at any place in it."""
-    found = set()
-    package = file.parent.parts
-    for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {module_file(alias.name) for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            above = list(package[: len(package) - node.level + 1]) if node.level else []
-            base = ".".join(above + ([node.module] if node.module else []))
-            for alias in node.names:
-                found.add(module_file(f"{base}.{alias.name}") or module_file(base))
-    return frozenset(found - {None})
-
-
-def reached(stage: str) -> set[str]:
-    """Every module of ours that a stage's script uses, by whatever way."""
-    waiting, seen = [Path("stages") / f"{stage}.py"], set()
-    while waiting:
-        file = waiting.pop()
-        if file not in seen:
-            seen.add(file)
-            waiting += imported(file)
-    return {file.as_posix() for file in seen}
-
-
-def covers(dependency: str, file: str) -> bool:
-    return file == dependency or file.startswith(f"{dependency}/")
 
 
 def test_the_walk_finds_direct_indirect_and_relative_imports():
-    found = reached("train_teacher")
+    found = reached(Path("stages/train_teacher.py"))
     assert {"stages/train_teacher.py", "semdefect/training.py", "semdefect/checkpoint.py"} <= found
     assert "semdefect/synthesis/render.py" in found
     assert "semdefect/quantization.py" not in found
@@ -64,7 +21,7 @@ def test_the_walk_finds_direct_indirect_and_relative_imports():
 def test_every_module_that_a_stage_uses_is_a_dependency(stage):
     forgotten = {
         file
-        for file in reached(stage) - INFRASTRUCTURE
+        for file in reached(Path(f"stages/{stage}.py")) - INFRASTRUCTURE
         if not any(covers(dependency, file) for dependency in DAG[stage]["deps"])
     }
     assert not forgotten, f"add to the deps of {stage} in dvc.yaml: {', '.join(sorted(forgotten))}"
@@ -73,7 +30,7 @@ def test_every_module_that_a_stage_uses_is_a_dependency(stage):
 @pytest.mark.parametrize("stage", DAG)
 def test_every_module_that_is_a_dependency_is_used_and_there(stage):
     """One too many reruns a training for nothing."""
-    files = reached(stage)
+    files = reached(Path(f"stages/{stage}.py"))
     sources = [name for name in DAG[stage]["deps"] if name.startswith(("semdefect", "stages"))]
     assert all((ROOT / name).exists() for name in sources)
     idle = {name for name in sources if not any(covers(name, file) for file in files)}

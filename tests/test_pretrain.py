@@ -1,6 +1,10 @@
 """Pretraining: small weights in half precision, which say what they come from and which training can start from."""
 
+from pathlib import Path
+
 import pytest
+import yaml
+from dag import INFRASTRUCTURE, covers, reached
 from samples import ROOT, params
 
 from pretrain import backbone
@@ -38,6 +42,28 @@ def test_a_tiny_run_writes_weights_that_training_starts_from(weights):
     assert started.resolution == 64
     scratch = sum(parameter.numel() for parameter in started.parameters())
     assert file.stat().st_size < 2.5 * scratch
+
+
+def test_training_says_what_it_started_from_even_where_it_writes_to_the_same_file(weights):
+    tiny = {"model": "mobilenetv3_small_050", "resolution": 32, "start_resolution": 32, "fresh_per_class": 2}
+    first = params(distill=tiny | {"init": "scratch", "epochs": 1}, base={"threads": 1, "device": "cpu"})
+    backbone.pretrain("student", first.distill, first.base)
+    second = params(distill=tiny | {"init": "sem", "epochs": 1}, base={"threads": 1, "device": "cpu", "seed": 5})
+    backbone.pretrain("student", second.distill, second.base)
+    origin = read_provenance(weights / "mobilenetv3_small_050.safetensors")
+    assert (origin["base"]["seed"], origin["started_from"]["base"]["seed"]) == (5, first.base.seed)
+    assert origin["started_from"]["started_from"] == {}
+
+
+def test_the_side_pipeline_lists_what_its_scripts_use():
+    listed = yaml.safe_load((ROOT / "pretrain/dvc.yaml").read_text())["stages"]
+    for role in backbone.ROLES:
+        used = reached(Path("pretrain") / f"{role}.py") - INFRASTRUCTURE
+        assert not [file for file in used if not any(covers(name, file) for name in listed[role]["deps"])]
+        (weights,) = listed[role]["outs"]
+        ((path, options),) = weights.items()
+        assert options == {"cache": False, "persist": True}  # not deleted before hours of training
+        assert Path(path).stem == getattr(load_shaped(ROOT / "pretrain/params.yaml", Pretrain), role).model
 
 
 def test_no_two_draws_of_any_role_are_the_same():

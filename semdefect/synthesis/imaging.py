@@ -16,7 +16,7 @@ from scipy.ndimage import convolve1d, gaussian_filter
 
 from .canvas import Canvas, Field
 from .fields import resample, rough_edges
-from .sampling import Rng, chance, integer, log_uniform, pick, uniform
+from .sampling import Rng, chance, integer, log_uniform, pick, recorded, uniform
 from .scene import Scene
 
 #: Row shifts beyond this (units) would turn straight lines into rough ones, clean into ler.
@@ -34,7 +34,7 @@ def uneven_brightness(image: Field, strength: float, pattern: Field) -> Field:
 
 def brightness_pattern(rng: Rng, size: int, cells: int) -> Field:
     """Return a smooth random pattern (size, size): 2–5 random cells, bicubic between them."""
-    return resample(rng.standard_normal((cells, cells), np.float32), size)
+    return resample(recorded(rng, rng.standard_normal((cells, cells), np.float32)), size)
 
 
 def vignette(image: Field, strength: float) -> Field:

@@ -198,6 +198,7 @@ def _record(
         "seed": seed,
         "size": size,
         "attempt": shot.attempt,
+        "noise_factor": shot.noise_factor,
         "scene": scene.params,
         "imaging": exposure.params,
         "overlays": overlays,

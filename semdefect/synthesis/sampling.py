@@ -49,7 +49,10 @@ def _kept(rng: Rng, value: T) -> T:
     """Return ``value`` after noting it down for the function that called the caller of this one."""
     if isinstance(rng, Draws):
         frame = sys._getframe(2)
-        rng.log.append((f"{frame.f_globals['__name__'].rpartition('.')[2]}.{frame.f_code.co_name}", value))
+        while frame.f_code.co_name.startswith("<") and frame.f_back:  # a comprehension is part of its function
+            frame = frame.f_back
+        place = f"{frame.f_globals['__name__'].rpartition('.')[2]}.{frame.f_code.co_name}"
+        rng.log.append((place, value.copy() if isinstance(value, np.ndarray) else value))
     return value
 
 

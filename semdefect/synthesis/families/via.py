@@ -48,7 +48,7 @@ def _edited(stack: Stack, canvas: Canvas, segments: tuple[Segment, ...], kind: s
 def _inside(rng: Rng, stack: Stack, column: int) -> tuple[Segment, float]:
     """Draw a segment of a column, longer ones preferred, and a height inside it and the frame."""
     segments = stack.of_column(column)
-    segment = pick(rng, {piece: max(piece.bottom - piece.top, 1.0) for piece in segments})
+    segment = segments[pick(rng, {i: max(piece.bottom - piece.top, 1.0) for i, piece in enumerate(segments)})]
     low, high = max(segment.top + 2, 14.0), min(segment.bottom - 2, 114.0)
     return segment, uniform(rng, low, high) if high > low else (segment.top + segment.bottom) / 2
 
