@@ -4,7 +4,7 @@
     python -m benchmarks.synthesis --compare ../shared/real_sem      # image statistics, and sheets to look at
 
 Speed is that of one core, and the ratio of two workers to one, measured in the same run; it goes to
-benchmarks/results/synthesis.json. Slowest is other/blocks, 1.9 times the mean at 224 px: each of up to sixteen blocks
+benchmarks/results/synthesis.json. Slowest is other/blocks, 1.8 times the mean at 224 px: each of up to sixteen blocks
 draws its cells over the whole frame. Next is clean/cmp_off: a twin is exposed twice, with the defect (the gate judges
 that picture) and without it, which is half of its time.
 
