@@ -254,7 +254,7 @@ def test_half_the_size_and_where_it_comes_from(student, images, tmp_path):
 
 def test_sem_weights_are_taken_from_the_package_and_missing_ones_named(student, tmp_path, monkeypatch):
     monkeypatch.setattr(library, "SEM_WEIGHTS", tmp_path)
-    with pytest.raises(UserError, match=rf"distill\.init: sem has no weights for {STUDENT}, only for none yet"):
+    with pytest.raises(UserError, match=rf"distill\.init: sem has no weights for {STUDENT}, only for no model"):
         create_network(STUDENT, 48, "sem", key="distill.init")
     save_network(student, tmp_path / f"{STUDENT}.safetensors", {}, half=True)
     started = create_network(STUDENT, 48, "sem")
