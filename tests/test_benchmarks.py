@@ -1,6 +1,7 @@
 """The benchmarks: their figures are right where the answer is known, and a tiny run goes through."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -263,3 +264,33 @@ def test_a_fold_goes_through_the_stages_once(folded, tmp_path, monkeypatch, capf
     run_benchmark(real_cv.run, real_cv.parser())
     assert "fold1_" not in capfd.readouterr().out
     assert json.loads(path.read_text()) == figures
+
+
+SLOW_STAGE = """
+import os, time
+from pathlib import Path
+Path("pid").write_text(str(os.getpid()))
+while len(list(Path("..").glob("fold*/pid"))) < 2:
+    time.sleep(0.05)
+time.sleep(0.2 if "fold1" in str(Path.cwd()) else 600)
+raise SystemExit("error: broken on purpose")
+"""
+
+
+def test_no_stage_outlives_a_benchmark_that_fails(folded, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages/slow.py").write_text(SLOW_STAGE)
+    content = (real_cv.ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(content)
+    monkeypatch.setattr(real_cv, "ROOT", tmp_path)
+    monkeypatch.setattr(real_cv, "STAGES", ("slow",))
+    monkeypatch.setattr(real_cv, "weights_hash", lambda model, init: init)
+    monkeypatch.setattr("sys.argv", ["real_cv", "--real", str(folded), "--jobs", "2"])
+    with pytest.raises(SystemExit, match="stage slow failed"):
+        run_benchmark(real_cv.run, real_cv.parser())
+    pids = [int(path.read_text()) for path in Path(".scratch/real_cv").glob("*/pid")]
+    assert len(pids) == 2
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
