@@ -56,13 +56,19 @@ def pretrain(role: str, recipe: Training, base: Base) -> None:
 
     @lru_cache(maxsize=1)
     def drawn(number: int) -> ImageSet:
-        return fresh_images(recipe.fresh_per_class, recipe.resolution, PRETRAIN, seed_of(base.seed, role, number))
+        return fresh_images(
+            recipe.fresh_per_class,
+            recipe.resolution,
+            PRETRAIN,
+            seed_of(base.seed, role, number),
+            size=recipe.fresh_size,
+        )
 
     def images(epoch: int) -> ImageSet:
         return drawn(epoch // PASSES)
 
     first = images(0)
-    validation = fresh_images(VALIDATION, recipe.resolution, BENCHMARK, base.seed)
+    validation = fresh_images(VALIDATION, recipe.resolution, BENCHMARK, base.seed, size=recipe.fresh_size)
     loss, name = LabelLoss(recipe.cell_weight), f"pretrain_{role}"
     trainer = Trainer(name, network, loss, recipe, first, accelerator, base.seed, renew=images)
     trained = TRAINED / f"{role}.safetensors"

@@ -57,10 +57,10 @@ def load_images(rows: Sequence[Row], resolution: int) -> ImageSet:
     labels = torch.tensor([CLASSES.index(row.label) for row in rows])
     masks = torch.zeros(len(rows), 1, MASK_SIZE, MASK_SIZE, dtype=torch.bool)
     known = torch.zeros(len(rows), dtype=torch.bool)
-    return ImageSet(_at(torch.from_numpy(pixels)[:, None], resolution), labels, masks, known)
+    return ImageSet(at_resolution(torch.from_numpy(pixels)[:, None], resolution), labels, masks, known)
 
 
-def _at(pixels: torch.Tensor, resolution: int) -> torch.Tensor:
+def at_resolution(pixels: torch.Tensor, resolution: int) -> torch.Tensor:
     """``pixels [N, 1, H, W]`` uint8 at ``resolution``², rounded back to uint8; in parts, to bound memory."""
     if pixels.shape[-1] == resolution:
         return pixels

@@ -66,6 +66,7 @@ class Training(Block):
     hub_revision: Annotated[str, Field(pattern=r"^[\w./-]+$")]
     real_share: Annotated[float, Field(ge=0, lt=1)]
     fresh_per_class: Annotated[int, Field(ge=0, le=100_000)]
+    fresh_size: Annotated[int, Field(ge=32, le=1024)]
     start_resolution: Annotated[int, Field(ge=32, le=224)]
     resolution: Annotated[int, Field(ge=32, le=224)]
     epochs: Annotated[int, Field(ge=1)]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from semdefect import CLASSES
-from semdefect.images import MASK_SIZE, ImageSet, load_images
+from semdefect.images import MASK_SIZE, ImageSet, at_resolution, load_images
 from semdefect.manifest import SPLITS, Row, read_manifest
 from semdefect.params import Training
 from semdefect.seeds import image_seed
@@ -28,7 +28,7 @@ def training_images(recipe: Training, stream: int, seed: int) -> ImageSet:
     split = load_images(rows, recipe.resolution).take(np.repeat(np.arange(len(rows)), repeats))
     if not recipe.fresh_per_class:
         return split
-    fresh = fresh_images(recipe.fresh_per_class, recipe.resolution, stream, seed)
+    fresh = fresh_images(recipe.fresh_per_class, recipe.resolution, stream, seed, size=recipe.fresh_size)
     return ImageSet(
         torch.cat([split.pixels, fresh.pixels]),
         torch.cat([split.labels, fresh.labels]),
@@ -59,11 +59,18 @@ def validation_images(recipe: Training) -> ImageSet:
 
 
 def fresh_images(
-    per_class: int, resolution: int, stream: int, seed: int, without: frozenset[str] = frozenset()
+    per_class: int,
+    resolution: int,
+    stream: int,
+    seed: int,
+    without: frozenset[str] = frozenset(),
+    size: int | None = None,
 ) -> ImageSet:
     """``per_class`` rendered images of each class for training only, from a seed stream that no split holds.
 
-    Families named in ``without`` (``bridge/fork``) are left out; their clean twins are not.
+    They are rendered at ``size`` px, where it is given, and resized to ``resolution`` as in the network: an image that
+    was made small has other noise and edges than one that was rendered small. Families named in ``without``
+    (``bridge/fork``) are left out; their clean twins are not.
     """
     jobs = [
         (
@@ -73,18 +80,22 @@ def fresh_images(
         for number, label in enumerate(CLASSES)
         for start in range(0, per_class, _CHUNK)
     ]
-    work = Parallel(n_jobs=-1, return_as="generator")(delayed(_render)(*job, resolution, without) for job in jobs)
-    parts = list(tqdm(work, total=len(jobs), desc="render fresh images", disable=None, leave=False))
-    pixels, masks = (torch.from_numpy(np.concatenate(arrays))[:, None] for arrays in zip(*parts, strict=True))
+    work = Parallel(n_jobs=-1, return_as="generator")(
+        delayed(_render)(*job, size or resolution, without) for job in jobs
+    )
+    bar = tqdm(work, total=len(jobs), desc="render fresh images", disable=None, leave=False)
+    parts = [(at_resolution(torch.from_numpy(pixels)[:, None], resolution), masks) for pixels, masks in bar]
+    pixels = torch.cat([part for part, _ in parts])
+    masks = torch.from_numpy(np.concatenate([part for _, part in parts]))[:, None]
     labels = torch.arange(len(CLASSES)).repeat_interleave(per_class)
     return ImageSet(pixels, labels, masks, torch.ones(len(labels), dtype=torch.bool))
 
 
 def _render(
-    label: str, seeds: list[int], resolution: int, without: frozenset[str]
+    label: str, seeds: list[int], size: int, without: frozenset[str]
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Images ``[n, R, R]`` and masks ``[n, 32, 32]``, in which a cell is set where the defect touches it."""
-    drawn = [render(label, seed, resolution, without=without) for seed in seeds]
+    """Images ``[n, S, S]`` and masks ``[n, 32, 32]``, in which a cell is set where the defect touches it."""
+    drawn = [render(label, seed, size, without=without) for seed in seeds]
     return np.stack([one.image for one in drawn]), np.stack([_coarse(one.mask) for one in drawn])
 
 

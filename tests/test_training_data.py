@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 from samples import row
 
-from semdefect.training_data import MOST_REPEATS, real_repeats
+from semdefect.seeds import STUDENT, image_seed
+from semdefect.synthesis import render
+from semdefect.training_data import MOST_REPEATS, fresh_images, real_repeats
 
 
 def rows(real: int, rendered: int, label: str = "via"):
@@ -33,3 +36,11 @@ def test_few_real_images_are_not_shown_without_end():
 def test_without_real_images_or_without_a_share_each_is_shown_once():
     assert real_repeats(rows(0, 5), 0, 0.4).tolist() == [1] * 5
     assert np.array_equal(real_repeats(rows(3, 5), 100, 0.0), np.ones(8, int))
+
+
+def test_fresh_images_can_be_rendered_larger_than_they_are_shown():
+    small = fresh_images(1, 32, STUDENT, 5, size=64)
+    drawn = render("bridge", image_seed(5, STUDENT, 0), 64)
+    halves = torch.from_numpy(drawn.image).float().reshape(32, 2, 32, 2).mean(dim=(1, 3))
+    assert torch.allclose(small.pixels[0, 0].float(), halves, atol=0.51)  # resizing by half is the mean of four pixels
+    assert small.masks.shape == (8, 1, 32, 32)
