@@ -41,6 +41,6 @@ def test_without_real_images_or_without_a_share_each_is_shown_once():
 def test_fresh_images_can_be_rendered_larger_than_they_are_shown():
     small = fresh_images(1, 32, STUDENT, 5, size=64)
     drawn = render("bridge", image_seed(5, STUDENT, 0), 64)
-    halves = torch.from_numpy(drawn.image).float().reshape(32, 2, 32, 2).mean(dim=(1, 3))
+    halves = torch.tensor(drawn.image).float().reshape(32, 2, 32, 2).mean(dim=(1, 3))
     assert torch.allclose(small.pixels[0, 0].float(), halves, atol=0.51)  # resizing by half is the mean of four pixels
     assert small.masks.shape == (8, 1, 32, 32)
