@@ -57,12 +57,14 @@ def test_training_says_what_it_started_from_even_where_it_writes_to_the_same_fil
 
 def test_the_side_pipeline_lists_what_its_scripts_use():
     listed = yaml.safe_load((ROOT / "pretrain/dvc.yaml").read_text())["stages"]
-    for role in backbone.ROLES:
+    assert set(listed) <= set(backbone.ROLES)
+    for role in listed:
         used = reached(Path("pretrain") / f"{role}.py") - INFRASTRUCTURE
         assert not [file for file in used if not any(covers(name, file) for name in listed[role]["deps"])]
         (weights,) = listed[role]["outs"]
         ((path, options),) = weights.items()
         assert options == {"cache": False, "persist": True}  # not deleted before hours of training
+        assert (ROOT / path).stat().st_size <= 8_000_000
         assert Path(path).stem == getattr(load_shaped(ROOT / "pretrain/params.yaml", Pretrain), role).model
 
 
