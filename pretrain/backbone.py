@@ -6,7 +6,6 @@ from pathlib import Path
 
 from semdefect.device import create_accelerator
 from semdefect.images import ImageSet
-from semdefect.losses import LabelLoss
 from semdefect.network import (
     SEM_WEIGHTS,
     create_network,
@@ -20,7 +19,7 @@ from semdefect.network import (
 from semdefect.params import Base, Training
 from semdefect.seeds import BENCHMARK, PRETRAIN
 from semdefect.synthesis import RENDERER_VERSION
-from semdefect.training import Trainer, fingerprint
+from semdefect.training import Loss, Trainer, fingerprint
 from semdefect.training_data import fresh_images
 
 PARAMS = "pretrain/params.yaml"
@@ -39,19 +38,22 @@ def seed_of(seed: int, role: str, draw: int) -> int:
     return seed + 1 + len(ROLES) * draw + ROLES.index(role)
 
 
-def pretrain(role: str, recipe: Training, base: Base) -> None:
+def pretrain(role: str, recipe: Training, base: Base, loss: Loss, helper: Path | None = None) -> None:
     """Train, or go on with, the network of ``role``; write its weights to `SEM_WEIGHTS` with a record of their origin.
 
     Args:
         role: ``teacher`` or ``student``.
         recipe: ``fresh_per_class`` images of each class an epoch.
         base: the ``base`` block.
+        loss: what it learns.
+        helper: weights of a network that takes part in the loss.
     """
     accelerator = create_accelerator(base, bf16_pays=role == "teacher")
     # Read now: training may write to the very file that it starts from.
     start = sem_weights(recipe.model, f"{role}.init") if recipe.init == "sem" else Path(recipe.init)
     origin = read_provenance(start) if start.is_file() else {}
     hashes = {"start": weights_hash(recipe.model, recipe.init), "script": file_sha256(Path(__file__))}
+    hashes |= {"helper": file_sha256(helper)} if helper else {}
     network = create_network(recipe.model, recipe.resolution, recipe.init, recipe.hub_revision, f"{role}.init")
 
     @lru_cache(maxsize=1)
@@ -69,8 +71,7 @@ def pretrain(role: str, recipe: Training, base: Base) -> None:
 
     first = images(0)
     validation = fresh_images(VALIDATION, recipe.resolution, BENCHMARK, base.seed, size=recipe.fresh_size)
-    loss, name = LabelLoss(recipe.cell_weight), f"pretrain_{role}"
-    trainer = Trainer(name, network, loss, recipe, first, accelerator, base.seed, renew=images)
+    trainer = Trainer(f"pretrain_{role}", network, loss, recipe, first, accelerator, base.seed, renew=images)
     trained = TRAINED / f"{role}.safetensors"
     progress = trainer.run(validation, trained, METRICS / role, fingerprint(base, recipe, first, validation, **hashes))
     provenance = {
@@ -80,6 +81,7 @@ def pretrain(role: str, recipe: Training, base: Base) -> None:
         "rendered_images": len(first) * math.ceil(recipe.epochs / PASSES),
         "real_images": 0,
         "started_from": origin,
+        "taught_by": read_provenance(helper) if helper else {},
         "validation_accuracy": round(progress.history[progress.best_epoch - 1]["val/accuracy"], 4),
     }
     save_network(load_network(trained), SEM_WEIGHTS / f"{recipe.model}.safetensors", provenance, half=True)

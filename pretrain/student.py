@@ -7,13 +7,14 @@ last finished epoch.
 """
 
 from pretrain.backbone import PARAMS, pretrain
+from semdefect.losses import LabelLoss
 from semdefect.params import Pretrain
 from semdefect.stage import run_stage
 
 
 def main(params: Pretrain) -> None:
     """Train, or go on with, what the parameters describe."""
-    pretrain("student", params.student, params.base)
+    pretrain("student", params.student, params.base, LabelLoss(params.student.cell_weight))
 
 
 if __name__ == "__main__":

@@ -147,11 +147,18 @@ class Params(Block):
     evaluate: Evaluate
 
 
+class PretrainTeacher(TrainTeacher):
+    """The ConvNeXt beside the student's weights; ``alpha`` weighs the labels, ``1 - alpha`` the student's answers."""
+
+    alpha: Share
+    temperature: Positive
+
+
 class Pretrain(Block):
     """All of ``pretrain/params.yaml``: the backbones that ``init: sem`` starts from."""
 
     base: Base
-    teacher: TrainTeacher
+    teacher: PretrainTeacher
     student: Student
 
 

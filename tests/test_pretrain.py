@@ -7,10 +7,12 @@ import yaml
 from dag import INFRASTRUCTURE, covers, reached
 from samples import ROOT, params
 
-from pretrain import backbone
+from pretrain import backbone, student, teacher
 from semdefect import network
+from semdefect.errors import UserError
+from semdefect.losses import LabelLoss
 from semdefect.network import create_network, read_provenance
-from semdefect.params import Pretrain, load_shaped
+from semdefect.params import Pretrain, check_params, load_shaped
 from semdefect.synthesis import RENDERER_VERSION
 
 
@@ -34,7 +36,7 @@ def test_a_tiny_run_writes_weights_that_training_starts_from(weights):
         distill=tiny | {"fresh_per_class": 2, "epochs": 3, "batch_size": 8, "real_share": 0.0},
         base={"threads": 1, "device": "cpu", "precision": "fp32"},
     )
-    backbone.pretrain("student", checked.distill, checked.base)
+    backbone.pretrain("student", checked.distill, checked.base, LabelLoss(1.0))
     file = weights / "mobilenetv3_small_050.safetensors"
     origin = read_provenance(file)
     assert (origin["rendered_images"], origin["real_images"], origin["renderer"]) == (32, 0, RENDERER_VERSION)
@@ -47,12 +49,27 @@ def test_a_tiny_run_writes_weights_that_training_starts_from(weights):
 def test_training_says_what_it_started_from_even_where_it_writes_to_the_same_file(weights):
     tiny = {"model": "mobilenetv3_small_050", "resolution": 32, "start_resolution": 32, "fresh_per_class": 2}
     first = params(distill=tiny | {"init": "scratch", "epochs": 1}, base={"threads": 1, "device": "cpu"})
-    backbone.pretrain("student", first.distill, first.base)
+    backbone.pretrain("student", first.distill, first.base, LabelLoss(1.0))
     second = params(distill=tiny | {"init": "sem", "epochs": 1}, base={"threads": 1, "device": "cpu", "seed": 5})
-    backbone.pretrain("student", second.distill, second.base)
+    backbone.pretrain("student", second.distill, second.base, LabelLoss(1.0))
     origin = read_provenance(weights / "mobilenetv3_small_050.safetensors")
     assert (origin["base"]["seed"], origin["started_from"]["base"]["seed"]) == (5, first.base.seed)
     assert origin["started_from"]["started_from"] == {}
+
+
+def test_the_teacher_learns_from_the_students_weights_and_says_so(weights):
+    tiny = {"resolution": 32, "start_resolution": 32, "fresh_per_class": 2, "fresh_size": 32, "epochs": 1}
+    content = yaml.safe_load((ROOT / "pretrain/params.yaml").read_text())
+    content["student"] |= tiny | {"model": "mobilenetv3_small_050"}
+    content["teacher"] |= tiny
+    checked = check_params(content, "pretrain/params.yaml", Pretrain)
+    with pytest.raises(UserError, match=r"teacher\.alpha: sem has no weights for mobilenetv3_small_050"):
+        teacher.main(checked)
+    student.main(checked)
+    teacher.main(checked)
+    origin = read_provenance(weights / "convnext_atto.safetensors")
+    assert origin["taught_by"]["recipe"]["model"] == "mobilenetv3_small_050"
+    assert read_provenance(weights / "mobilenetv3_small_050.safetensors")["taught_by"] == {}
 
 
 def test_the_side_pipeline_lists_what_its_scripts_use():
