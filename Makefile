@@ -27,7 +27,8 @@ repro:  ## run the whole pipeline and print the result
 	@dvc repro
 	@python -m semdefect.summary
 
-# Five to eight times the views of the default run, a larger working side, a slower average to match.
+# Eight (teacher) and twelve (student) times the views of the default run, a larger working side, a slower average to
+# match; its time has not been measured.
 QUALITY := train_teacher.epochs=16 train_teacher.fresh_per_class=6000 train_teacher.ema_decay=0.9995 \
 	distill.epochs=32 distill.fresh_per_class=6000 distill.ema_decay=0.9995 distill.resolution=144
 
