@@ -2,6 +2,7 @@
 
     python -m benchmarks.sim2real --real ../shared/real_sem               # one seed: about 20 minutes on two cores
     python -m benchmarks.sim2real --real ../shared/real_sem --seeds 3     # the figure that is quoted
+    python -m benchmarks.sim2real --real ../shared/real_sem --seeds 3 --threads 1   # beside other work
     python -m benchmarks.sim2real --real ../shared/real_sem --epochs 4 --images 2000 --without bridge/fork
 
 The student is params.yaml's (`distill`), trained on labels and masks without a teacher. It is scored on all labelled
@@ -152,6 +153,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="CLASS/FAMILY",
         help="leave a scene family out of training; may be given several times",
     )
+    top.add_argument("--threads", type=whole(1, 1024), metavar="N", help="instead of base.threads of params.yaml")
     return top
 
 
@@ -169,7 +171,7 @@ def run(options: argparse.Namespace) -> None:
     for seed in range(options.seeds):
         if code_hash() != code:
             raise UserError("the code changed during the run: start it again, in a clone if work on the code goes on")
-        base = params.base.model_copy(update={"seed": seed})
+        base = params.base.model_copy(update={"seed": seed, "threads": options.threads or params.base.threads})
         folder = SCRATCH / "_".join([*parts, str(seed)])
         files = export(train(base, recipe, without, folder))
         runs.append({file: probabilities(path, images.paths, base.threads) for file, path in files.items()})
@@ -179,7 +181,8 @@ def run(options: argparse.Namespace) -> None:
         "epochs": options.epochs,
         "views": options.images * len(CLASSES) * options.epochs,
         "without": sorted(without),
-        "recipe": recipe.model_dump(),
+        "threads": options.threads or params.base.threads,
+        "recipe": recipe.model_dump() | {"init": "scratch"},  # whatever params.yaml says: see `train`
     }
     show(figures)
     print(f"written to {write_result(name, figures)}")
