@@ -1,4 +1,4 @@
-"""Pretraining: one network on an endless stream of rendered images, each of which is shown in two epochs only."""
+"""Pretraining: one network on an endless stream of rendered images, each of which is shown in three epochs only."""
 
 import math
 from functools import lru_cache
@@ -29,8 +29,8 @@ TRAINED = Path(".scratch/pretrained")
 #: Validation images a class; they only tell which epoch was the best.
 VALIDATION = 150
 ROLES = ("teacher", "student")
-#: Epochs that show the same images, in other views, before new ones are drawn: drawing takes a third of an epoch.
-PASSES = 2
+#: Epochs that show the same images, in other views, before new ones are drawn: drawing takes as long as a quarter to a half of one.
+PASSES = 3
 
 
 def seed_of(seed: int, role: str, draw: int) -> int:

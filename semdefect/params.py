@@ -71,6 +71,7 @@ class Training(Block):
     resolution: Annotated[int, Field(ge=32, le=224)]
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=2)]
+    optimizer: Literal["adamw", "muon"]
     learning_rate: Positive
     weight_decay: Annotated[float, Field(ge=0)]
     label_smoothing: Share
