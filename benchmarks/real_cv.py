@@ -13,8 +13,8 @@ device's code, and the teacher name the classes of the fold's images. The folds 
 keep near-duplicates in one. Parameters are params.yaml's but for the split: the fold is the test, so that the pipeline
 keeps only five per cent for its own.
 
-Killed and run again it goes on: a finished stage of the same code, data and parameters does not run again
-(.scratch/real_cv). All folds with the default parameters write benchmarks/results/real_cv.json, or real_cv_N.json
+Killed and run again it goes on: a finished stage of the same code, data and parameters does not run again, nor do those
+that another run with other parameters for later stages has finished (.scratch/real_cv; may be deleted). All folds with the default parameters write benchmarks/results/real_cv.json, or real_cv_N.json
 with N real images a class; anything else writes beside them, under a name of its own.
 """
 
@@ -53,7 +53,14 @@ from semdefect.params import PARAMS, Params, check_params
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRATCH = Path(".scratch/real_cv")
-STAGES = ("synthesize", "split", "train_teacher", "distill", "export_onnx")
+#: The stages that a fold goes through, and the folder that each fills.
+STAGES = {
+    "synthesize": "data/synthetic",
+    "split": "data/splits",
+    "train_teacher": "models/teacher",
+    "distill": "models/student",
+    "export_onnx": "models/edge",
+}
 MODELS = ("teacher", "fp32", "int8")
 SPLIT = {"train": 0.80, "val": 0.15, "test": 0.05}
 RESAMPLES = 2000
@@ -81,16 +88,49 @@ def prepare(workspace: Path, images: RealImages, training: NDArray[np.int64], co
         temporary.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
-def run_stages(workspace: Path, code: str, running: set[subprocess.Popen[bytes]]) -> None:
-    """Run what has not run yet of the stages in ``workspace``; ``running`` holds a stage as long as it runs.
+def identities(code: str, files: Sequence[str], content: dict[str, Any]) -> dict[str, str]:
+    """For each stage, a hash of all that its results depend on: code, real images, parameters of it and those before.
+
+    Args:
+        code: hash of the code.
+        files: hashes of the real images that train.
+        content: parameters, block → key → value.
+    """
+    digest = hashlib.sha256(json.dumps([code, files, content["base"]]).encode())
+    hashes = {}
+    for stage in STAGES:
+        block = content.get(stage, {})
+        start = weights_hash(block["model"], block["init"]) if "init" in block else ""
+        digest.update(json.dumps([stage, block, start]).encode())
+        hashes[stage] = digest.hexdigest()[:16]
+    return hashes
+
+
+def take_over(workspace: Path, stage: str, identity: str) -> bool:
+    """Copy the results of ``stage`` from another workspace that ran it with the same ``identity``, if there is one."""
+    for marker in sorted(SCRATCH.glob(f"*/.finished_{stage}")):
+        if marker.read_text() == identity:
+            shutil.copytree(marker.parent / STAGES[stage], workspace / STAGES[stage], dirs_exist_ok=True)
+            print(f"{workspace.name}: {stage} taken over from {marker.parent.name}", flush=True)
+            return True
+    return False
+
+
+def run_stages(workspace: Path, code: str, wanted: dict[str, str], running: set[subprocess.Popen[bytes]]) -> None:
+    """Run those stages in ``workspace`` that no workspace has run with the identities that are ``wanted``.
+
+    ``running`` holds a stage as long as it runs.
 
     Raises:
         UserError: a stage failed (its own words are on the screen), or the code is no longer that of the hash ``code``.
     """
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    for stage in STAGES:
+    for stage, identity in wanted.items():
         finished = workspace / f".finished_{stage}"
         if finished.exists():
+            continue
+        if take_over(workspace, stage, identity):
+            mark(finished, identity)
             continue
         print(f"{workspace.name}: {stage}", flush=True)
         process = subprocess.Popen([sys.executable, "-m", f"stages.{stage}"], cwd=workspace, env=environment)
@@ -101,7 +141,13 @@ def run_stages(workspace: Path, code: str, running: set[subprocess.Popen[bytes]]
             raise UserError(f"stage {stage} failed in {workspace}; what it said stands above")
         if code_hash() != code:
             raise UserError("the code changed during the run: start it again, in a clone if work on the code goes on")
-        finished.touch()
+        mark(finished, identity)
+
+
+def mark(path: Path, identity: str) -> None:
+    """Note that a stage has ended with ``identity``."""
+    with replacing(path) as temporary:
+        temporary.write_text(identity)
 
 
 def answers(workspace: Path, paths: Sequence[Path], threads: int) -> dict[str, NDArray[np.float64]]:
@@ -294,12 +340,12 @@ def _fold(
     training = chosen(images, fold, per_class)
     held_out = [images.paths[index] for index in np.flatnonzero(images.fold == fold)]
     files = [hashlib.sha256(images.paths[index].read_bytes()).hexdigest() for index in training]
-    starts = [weights_hash(content[block]["model"], content[block]["init"]) for block in ("train_teacher", "distill")]
-    identity = hashlib.sha256(json.dumps([code, content, files, starts]).encode()).hexdigest()[:16]
+    wanted = identities(code, files, content)
+    identity = list(wanted.values())[-1]
     workspace = SCRATCH / (f"fold{fold}_{identity}" if len(training) else f"rendered_{identity}")
     if not (workspace / PARAMS).is_file():
         prepare(workspace, images, training, content)
-    run_stages(workspace, code, running)
+    run_stages(workspace, code, wanted, running)
     return answers(workspace, held_out, content["base"]["threads"])
 
 

@@ -161,6 +161,7 @@ def run(options: argparse.Namespace) -> None:
     """Train, score, print, write."""
     images = load_real(options.real)
     params = load_params()
+    threads = options.threads or params.base.threads
     recipe = params.distill.model_copy(update={"fresh_per_class": options.images, "epochs": options.epochs})
     without = frozenset(options.without)
     _check(without)
@@ -171,7 +172,7 @@ def run(options: argparse.Namespace) -> None:
     for seed in range(options.seeds):
         if code_hash() != code:
             raise UserError("the code changed during the run: start it again, in a clone if work on the code goes on")
-        base = params.base.model_copy(update={"seed": seed, "threads": options.threads or params.base.threads})
+        base = params.base.model_copy(update={"seed": seed, "threads": threads})
         folder = SCRATCH / "_".join([*parts, str(seed)])
         files = export(train(base, recipe, without, folder))
         runs.append({file: probabilities(path, images.paths, base.threads) for file, path in files.items()})
@@ -181,7 +182,7 @@ def run(options: argparse.Namespace) -> None:
         "epochs": options.epochs,
         "views": options.images * len(CLASSES) * options.epochs,
         "without": sorted(without),
-        "threads": options.threads or params.base.threads,
+        "threads": threads,
         "recipe": recipe.model_dump() | {"init": "scratch"},  # whatever params.yaml says: see `train`
     }
     show(figures)

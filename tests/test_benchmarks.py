@@ -242,6 +242,7 @@ TINY = {
     "distill.resolution": 32,
     "distill.start_resolution": 32,
     "distill.epochs": 1,
+    "train_teacher.model": "convnext_atto",
     "train_teacher.init": "scratch",
     "distill.init": "scratch",
     "export_onnx.int8_agreement": 0.0,
@@ -264,6 +265,15 @@ def test_a_fold_goes_through_the_stages_once(folded, tmp_path, monkeypatch, capf
     run_benchmark(real_cv.run, real_cv.parser())
     assert "fold1_" not in capfd.readouterr().out
     assert json.loads(path.read_text()) == figures
+    monkeypatch.setattr("sys.argv", [*arguments, "--set", "distill.temperature=3"])
+    run_benchmark(real_cv.run, real_cv.parser())
+    said = capfd.readouterr().out
+    assert "train_teacher taken over from" in said and "distill taken over" not in said
+    other = next(path for path in Path(".scratch/real_cv").iterdir() if path != workspace)
+    assert (other / TEACHER).read_bytes() == (workspace / TEACHER).read_bytes()
+
+
+TEACHER = "models/teacher/model.safetensors"
 
 
 SLOW_STAGE = """
@@ -284,8 +294,7 @@ def test_no_stage_outlives_a_benchmark_that_fails(folded, tmp_path, monkeypatch)
     content = (real_cv.ROOT / "params.yaml").read_text()
     (tmp_path / "params.yaml").write_text(content)
     monkeypatch.setattr(real_cv, "ROOT", tmp_path)
-    monkeypatch.setattr(real_cv, "STAGES", ("slow",))
-    monkeypatch.setattr(real_cv, "weights_hash", lambda model, init: init)
+    monkeypatch.setattr(real_cv, "STAGES", {"slow": "data"})
     monkeypatch.setattr("sys.argv", ["real_cv", "--real", str(folded), "--jobs", "2"])
     with pytest.raises(SystemExit, match="stage slow failed"):
         run_benchmark(real_cv.run, real_cv.parser())

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -186,6 +187,19 @@ def test_a_killed_and_resumed_run_gives_the_same_bytes(uninterrupted, tmp_path, 
     assert loss.left == 0
     assert f"going on after epoch {steps // 4} of {EPOCHS}" in capsys.readouterr().out
     assert written(tmp_path) == written(uninterrupted)
+
+
+def test_a_killed_and_resumed_run_of_muon_gives_the_same_bytes(uninterrupted, tmp_path, monkeypatch):
+    folders = tmp_path / "whole", tmp_path / "resumed"
+    for folder, losses in zip(folders, ([None], [KilledAfter(6), None]), strict=True):
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        for loss in losses:
+            with pytest.raises(Killed) if loss else nullcontext():
+                run(folder, loss=loss, optimizer="muon")
+    whole, resumed = map(written, folders)
+    assert resumed == whole
+    assert whole["model.safetensors"] != written(uninterrupted)["model.safetensors"]
 
 
 def test_a_run_killed_between_its_last_epoch_and_its_results_ends_well(uninterrupted, tmp_path, monkeypatch):
