@@ -14,8 +14,9 @@ keep near-duplicates in one. Parameters are params.yaml's but for the split: the
 keeps only five per cent for its own.
 
 Killed and run again it goes on: a finished stage of the same code, data and parameters does not run again, nor do those
-that another run with other parameters for later stages has finished (.scratch/real_cv; may be deleted). All folds with the default parameters write benchmarks/results/real_cv.json, or real_cv_N.json
-with N real images a class; anything else writes beside them, under a name of its own.
+that another run with other parameters for later stages has finished (.scratch/real_cv; may be deleted). All folds with
+the default parameters write benchmarks/results/real_cv.json, or real_cv_N.json with N real images a class; anything
+else writes beside them, under a name of its own.
 """
 
 import argparse
@@ -159,10 +160,13 @@ def answers(workspace: Path, paths: Sequence[Path], threads: int) -> dict[str, N
     return {"teacher": softmax(taught.astype(np.float64), axis=1)} | students
 
 
-def interval(truth: NDArray[np.int64], predicted: NDArray[np.int64], folds: NDArray[np.int64]) -> list[float]:
-    """95 % interval of the mean over folds of the mean class accuracy, by resampling images within fold and class."""
+def interval(truth: NDArray[np.int64], hits: NDArray[np.float64], folds: NDArray[np.int64]) -> list[float]:
+    """95 % interval of the mean over folds of the class-wise means of ``hits``, by resampling within fold and class.
+
+    ``hits`` holds a figure an image: 1 where a model is right and 0 where it errs gives the interval of the mean class
+    accuracy, the difference of two models that of how much better one is.
+    """
     rng = np.random.default_rng(0)
-    hits = (truth == predicted).astype(float)
     means = np.zeros(RESAMPLES)
     cells = [(fold, label) for fold in np.unique(folds) for label in np.unique(truth[folds == fold])]
     for fold, label in cells:
@@ -187,7 +191,7 @@ def figures_of(images: RealImages, said: dict[int, dict[str, NDArray[np.float64]
         figures |= {
             f"{model}_mean_class_accuracy": float(np.mean(by_class)),
             f"{model}_accuracy": float(np.mean(accuracies)),
-            f"{model}_mean_class_accuracy_interval": interval(truth, predicted, folds),
+            f"{model}_mean_class_accuracy_interval": interval(truth, (truth == predicted).astype(float), folds),
             f"{model}_folds": [
                 {"fold": fold, "accuracy": one, "mean_class_accuracy": other, "images": len(scored[fold])}
                 for fold, one, other in zip(said, accuracies, by_class, strict=True)
@@ -299,23 +303,9 @@ def run(options: argparse.Namespace) -> None:
     if not options.real:
         raise UserError("--real FOLDER is missing: the labelled real images to train and score with")
     images, content = load_real(options.real), changed(options.set)
-    every = sorted(set(images.fold.tolist()))
-    if every[0] < 0:
-        raise UserError(f"{options.real}/labels.csv has no column fold: number the folds, near-duplicates in one")
-    folds = sorted(set(options.folds or every))
-    if not set(folds) <= set(every):
-        raise UserError(f"--folds {' '.join(map(str, folds))}: the collection has the folds {every[0]}-{every[-1]}")
-    jobs = options.jobs if options.real_per_class != 0 else 1  # without real images all folds share one workspace
-    content["base"]["threads"] = max(1, content["base"]["threads"] // jobs)
-    code, running = code_hash(), set[subprocess.Popen[bytes]]()
-    work = (delayed(_fold)(images, fold, options.real_per_class, content, code, running) for fold in folds)
-    try:
-        answered = Parallel(n_jobs=jobs, backend="threading")(work)
-    finally:  # killed, or one fold failed: no stage may go on in a workspace that the next run uses
-        for process in list(running):
-            process.terminate()
-            process.wait()
-    figures = figures_of(images, dict(zip(folds, answered, strict=True)))
+    folds, every = folds_of(images, options.folds, options.real)
+    said = measure(images, folds, options.real_per_class, content, options.jobs)
+    figures = figures_of(images, said)
     figures["real_images"] = float(np.mean([len(chosen(images, fold, options.real_per_class)) for fold in folds]))
     figures["parameters"] = content
     show(figures)
@@ -326,6 +316,49 @@ def run(options: argparse.Namespace) -> None:
         short = len(settings) <= 60 and "/" not in settings
         special.append(settings if short else hashlib.sha256(settings.encode()).hexdigest()[:8])
     print(f"written to {write_result('_'.join(['real_cv', *limit, *special]), figures)}")
+
+
+def measure(
+    images: RealImages, folds: Sequence[int], per_class: int | None, content: dict[str, Any], jobs: int
+) -> dict[int, dict[str, NDArray[np.float64]]]:
+    """Run the stages for each of ``folds``; what each model says of the fold's images.
+
+    Args:
+        images: the collection.
+        folds: numbers of the folds to hold out.
+        per_class: real training images a class, None for all.
+        content: parameters; ``base.threads`` is changed to each job's share of it.
+        jobs: folds at a time.
+
+    Returns:
+        Fold → model → probabilities ``[N, 8]``.
+    """
+    jobs = jobs if per_class != 0 else 1  # without real images all folds share one workspace
+    content["base"]["threads"] = max(1, content["base"]["threads"] // jobs)
+    code, running = code_hash(), set[subprocess.Popen[bytes]]()
+    work = (delayed(_fold)(images, fold, per_class, content, code, running) for fold in folds)
+    try:
+        answered = Parallel(n_jobs=jobs, backend="threading")(work)
+    finally:  # killed, or one fold failed: no stage may go on in a workspace that the next run uses
+        for process in list(running):
+            process.terminate()
+            process.wait()
+    return dict(zip(folds, answered, strict=True))
+
+
+def folds_of(images: RealImages, asked: Sequence[int] | None, source: Path) -> tuple[list[int], list[int]]:
+    """The folds that are ``asked`` for (default: each), and all there are.
+
+    Raises:
+        UserError: the collection at ``source`` has no folds, or not those.
+    """
+    every = sorted(set(images.fold.tolist()))
+    if every[0] < 0:
+        raise UserError(f"{source}/labels.csv has no column fold: number the folds, near-duplicates in one")
+    folds = sorted(set(asked or every))
+    if not set(folds) <= set(every):
+        raise UserError(f"--folds {' '.join(map(str, folds))}: the collection has the folds {every[0]}-{every[-1]}")
+    return folds, every
 
 
 def _fold(

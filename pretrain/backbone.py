@@ -29,7 +29,8 @@ TRAINED = Path(".scratch/pretrained")
 #: Validation images a class; they only tell which epoch was the best.
 VALIDATION = 150
 ROLES = ("teacher", "student")
-#: Epochs that show the same images, in other views, before new ones are drawn: drawing takes as long as a quarter to a half of one.
+#: Epochs that show the same images, in other views, before new ones are drawn: to draw takes a quarter to a half of the
+#: time of an epoch.
 PASSES = 3
 
 

@@ -37,7 +37,7 @@ MAX_GRADIENT_NORM = 1.0
 #: Options of timm's optimizers. Muon makes the update of each matrix orthogonal, by Newton-Schulz steps, of which three
 #: do as well here as five and cost less; vectors are left to AdamW. Source: Jordan et al., "Muon: An optimizer for
 #: hidden layers in neural networks", 2024.
-OPTIMIZERS = {"adamw": {"fused": True}, "muon": {"ns_steps": 3}}
+OPTIMIZERS: dict[str, dict[str, Any]] = {"adamw": {"fused": True}, "muon": {"ns_steps": 3}}
 
 
 class Loss(Protocol):
@@ -124,9 +124,12 @@ class Trainer:
             sampler=self.order,
             drop_last=True,
         )
-        options: dict[str, Any] = OPTIMIZERS[recipe.optimizer]
         self.optimizer = create_optimizer_v2(
-            network, recipe.optimizer, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, **options
+            network,
+            recipe.optimizer,
+            lr=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            **OPTIMIZERS[recipe.optimizer],
         )
         if batch_size % accelerator.num_processes:
             raise UserError(

@@ -11,7 +11,7 @@ from PIL import Image
 from samples import params_content, stripes
 from scipy.ndimage import gaussian_filter1d
 
-from benchmarks import real_cv, sim2real, synthesis
+from benchmarks import ablations, real_cv, sim2real, synthesis
 from benchmarks.environment import run_benchmark
 from benchmarks.real_images import RealImages, load_real
 from semdefect import CLASSES
@@ -201,10 +201,10 @@ def test_figures_of_folds_are_means_over_them(folded):
 def test_the_interval_of_a_coin_is_as_wide_as_theory_says():
     rng = np.random.default_rng(1)
     truth, folds = np.zeros(800, int), np.repeat([0, 1], 400)
-    low, high = real_cv.interval(truth, rng.integers(0, 2, 800), folds)
+    low, high = real_cv.interval(truth, rng.integers(0, 2, 800).astype(float), folds)
     assert (high - low) / 2 == pytest.approx(1.96 * (0.25 / 800) ** 0.5, rel=0.15)
     assert low < 0.5 < high
-    assert real_cv.interval(truth, truth, folds) == [1.0, 1.0]
+    assert real_cv.interval(truth, np.ones(800), folds) == [1.0, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -303,3 +303,45 @@ def test_no_stage_outlives_a_benchmark_that_fails(folded, tmp_path, monkeypatch)
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_a_variant_is_compared_on_the_same_images(folded):
+    images = load_real(folded)
+    right, said, reference = np.eye(len(CLASSES)), {}, {}
+    for fold in (0, 1):
+        truth = images.truth[images.fold == fold]
+        said[fold] = dict.fromkeys(real_cv.MODELS, right[truth])
+        wrong = np.where(truth == 0, 1, truth)  # every bridge is called clean
+        reference[fold] = dict.fromkeys(real_cv.MODELS, right[wrong])
+    figures = ablations.compared(images, said, reference)
+    assert figures["int8_mean_class_accuracy"] == 1
+    assert figures["difference"] == pytest.approx(1 / 8)
+    assert figures["difference_interval"] == pytest.approx([1 / 8, 1 / 8])  # no image of a class differs from another
+    assert ablations.compared(images, said, said)["difference_interval"] == [0.0, 0.0]
+
+
+def test_every_variant_is_a_recipe():
+    for settings in ablations.VARIANTS.values():
+        real_cv.changed(settings)
+    assert len({tuple(settings) for settings in ablations.VARIANTS.values()}) == len(ablations.VARIANTS)
+
+
+def test_ablations_keep_what_the_same_code_has_measured(folded, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    right = np.eye(len(CLASSES))
+    asked = []
+
+    def measured(images, folds, per_class, content, jobs):
+        asked.append(content["distill"]["optimizer"])
+        return {fold: dict.fromkeys(real_cv.MODELS, right[images.truth[images.fold == fold]]) for fold in folds}
+
+    monkeypatch.setattr(ablations, "measure", measured)
+    for only in ("Muon", "no label smoothing"):
+        monkeypatch.setattr("sys.argv", ["ablations", "--real", str(folded), "--only", only])
+        run_benchmark(ablations.run, ablations.parser())
+    assert asked == ["adamw", "muon", "adamw", "adamw"]
+    written = json.loads(Path("benchmarks/results/ablations.json").read_text())
+    assert set(written["variants"]) == {"reference", "Muon", "no label smoothing"}
+    monkeypatch.setattr("sys.argv", ["ablations", "--real", str(folded), "--only", "sorcery"])
+    with pytest.raises(SystemExit, match="no such variant"):
+        run_benchmark(ablations.run, ablations.parser())
