@@ -51,6 +51,7 @@ from semdefect.errors import UserError
 from semdefect.evaluation import run_teacher
 from semdefect.network import weights_hash
 from semdefect.params import PARAMS, Params, check_params
+from semdefect.training_data import KEPT
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRATCH = Path(".scratch/real_cv")
@@ -78,8 +79,11 @@ def chosen(images: RealImages, fold: int, per_class: int | None) -> NDArray[np.i
 
 
 def prepare(workspace: Path, images: RealImages, training: NDArray[np.int64], content: dict[str, Any]) -> None:
-    """Lay parameters and real images into an empty ``workspace``."""
+    """Lay parameters and real images into an empty ``workspace``; fresh rendered images are shared by all."""
     shutil.rmtree(workspace, ignore_errors=True)
+    (SCRATCH / "fresh").mkdir(parents=True, exist_ok=True)
+    (workspace / KEPT).parent.mkdir(parents=True)
+    (workspace / KEPT).symlink_to((SCRATCH / "fresh").resolve(), target_is_directory=True)
     for label in CLASSES:
         (workspace / "data/real" / label).mkdir(parents=True)
     for index in training:

@@ -4,6 +4,7 @@ It lies in a scratch folder that git and DVC ignore: were it an output, DVC woul
 """
 
 import copy
+import hashlib
 import json
 import shutil
 from dataclasses import asdict, dataclass, field
@@ -18,6 +19,14 @@ from torch import Tensor, nn
 from semdefect.atomic import replacing
 
 SCRATCH = Path(".scratch")
+
+
+def sources_sha256() -> str:
+    """Hex hash of this package's Python files: results of other code are not gone on with."""
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
 
 
 @dataclass

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from semdefect import CLASSES
 from semdefect.atomic import replacing
-from semdefect.checkpoint import Checkpoint, Progress
+from semdefect.checkpoint import Checkpoint, Progress, sources_sha256
 from semdefect.edge.scoring import confusion_matrix, macro_f1
 from semdefect.errors import UserError
 from semdefect.images import ImageSet
@@ -88,10 +88,8 @@ def fingerprint(base: Base, recipe: Training, data: ImageSet, validation: ImageS
         files: hashes of the weights that the run starts or learns from.
     """
     parameters = [base.model_dump(), recipe.model_dump(), data.sha256(), validation.sha256(), files]
-    digest = hashlib.sha256(json.dumps([*parameters, torch.__version__, timm.__version__]).encode())
-    for source in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(source.read_bytes())
-    return digest.hexdigest()
+    versions = [torch.__version__, timm.__version__]
+    return hashlib.sha256(json.dumps([*parameters, *versions, sources_sha256()]).encode()).hexdigest()
 
 
 class Trainer:

@@ -1,14 +1,22 @@
 """What a network trains on: the training split, and images rendered for this one purpose."""
 
+import hashlib
+import json
 from collections.abc import Sequence
+from dataclasses import fields
+from importlib.metadata import version
 
 import numpy as np
 import torch
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from tqdm import tqdm
 
 from semdefect import CLASSES
+from semdefect.atomic import replacing
+from semdefect.checkpoint import SCRATCH, sources_sha256
 from semdefect.images import MASK_SIZE, ImageSet, at_resolution, load_images
 from semdefect.manifest import SPLITS, Row, read_manifest
 from semdefect.params import Training
@@ -17,6 +25,8 @@ from semdefect.synthesis import render
 
 #: Showing an image more often in an epoch teaches the network that image.
 MOST_REPEATS = 40
+#: Where `kept_images` keeps them; scratch, which may be deleted at any time.
+KEPT = SCRATCH / "fresh"
 #: Images a worker renders at a time.
 _CHUNK = 50
 
@@ -28,7 +38,7 @@ def training_images(recipe: Training, stream: int, seed: int) -> ImageSet:
     split = load_images(rows, recipe.resolution).take(np.repeat(np.arange(len(rows)), repeats))
     if not recipe.fresh_per_class:
         return split
-    fresh = fresh_images(recipe.fresh_per_class, recipe.resolution, stream, seed, size=recipe.fresh_size)
+    fresh = kept_images(recipe.fresh_per_class, recipe.resolution, stream, seed, recipe.fresh_size)
     return ImageSet(
         torch.cat([split.pixels, fresh.pixels]),
         torch.cat([split.labels, fresh.labels]),
@@ -56,6 +66,28 @@ def real_repeats(rows: Sequence[Row], fresh_per_class: int, share: float) -> NDA
 def validation_images(recipe: Training) -> ImageSet:
     """The validation split."""
     return load_images(read_manifest(SPLITS / "val.csv"), recipe.resolution)
+
+
+def kept_images(per_class: int, resolution: int, stream: int, seed: int, size: int) -> ImageSet:
+    """`fresh_images`, from `KEPT` where a stage with the same parameters has drawn them before.
+
+    One file a stream, of the last images that were drawn, so that an experiment with the recipe need not draw again.
+    A file of other code, other versions of what draws, or other arguments is drawn anew, as is one that is broken.
+    """
+    versions = [version(package) for package in ("numpy", "pillow", "scipy", "torch")]
+    parts = [sources_sha256(), versions, per_class, resolution, stream, seed, size]
+    key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    path = KEPT / f"{stream}.safetensors"
+    try:
+        with safe_open(path, framework="pt") as file:
+            if (file.metadata() or {}).get("key") == key:
+                return ImageSet(**{field.name: file.get_tensor(field.name) for field in fields(ImageSet)})
+    except (FileNotFoundError, SafetensorError):
+        pass
+    images = fresh_images(per_class, resolution, stream, seed, size=size)
+    with replacing(path) as temporary:
+        save_file(vars(images), temporary, metadata={"key": key})
+    return images
 
 
 def fresh_images(

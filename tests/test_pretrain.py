@@ -33,7 +33,7 @@ def test_its_parameters_are_those_of_training():
 def test_a_tiny_run_writes_weights_that_training_starts_from(weights):
     tiny = {"model": "mobilenetv3_small_050", "init": "scratch", "resolution": 32, "start_resolution": 32}
     checked = params(
-        distill=tiny | {"fresh_per_class": 2, "epochs": 3, "batch_size": 8, "real_share": 0.0},
+        distill=tiny | {"fresh_per_class": 2, "epochs": backbone.PASSES + 1, "batch_size": 8, "real_share": 0.0},
         base={"threads": 1, "device": "cpu", "precision": "fp32"},
     )
     backbone.pretrain("student", checked.distill, checked.base, LabelLoss(1.0))
@@ -58,10 +58,18 @@ def test_training_says_what_it_started_from_even_where_it_writes_to_the_same_fil
 
 
 def test_the_teacher_learns_from_the_students_weights_and_says_so(weights):
-    tiny = {"resolution": 32, "start_resolution": 32, "fresh_per_class": 2, "fresh_size": 32, "epochs": 1}
+    tiny = {
+        "resolution": 32,
+        "start_resolution": 32,
+        "fresh_per_class": 2,
+        "fresh_size": 32,
+        "epochs": 1,
+        "batch_size": 8,
+    }
     content = yaml.safe_load((ROOT / "pretrain/params.yaml").read_text())
     content["student"] |= tiny | {"model": "mobilenetv3_small_050"}
-    content["teacher"] |= tiny
+    content["student"]["init"] = "scratch"
+    content["teacher"] |= tiny | {"model": "convnext_atto", "alpha": 0.5}
     checked = check_params(content, "pretrain/params.yaml", Pretrain)
     with pytest.raises(UserError, match=r"teacher\.alpha: sem has no weights for mobilenetv3_small_050"):
         teacher.main(checked)

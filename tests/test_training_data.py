@@ -5,9 +5,10 @@ import pytest
 import torch
 from samples import row
 
+from semdefect import training_data
 from semdefect.seeds import STUDENT, image_seed
 from semdefect.synthesis import render
-from semdefect.training_data import MOST_REPEATS, fresh_images, real_repeats
+from semdefect.training_data import KEPT, MOST_REPEATS, fresh_images, kept_images, real_repeats
 
 
 def rows(real: int, rendered: int, label: str = "via"):
@@ -44,3 +45,23 @@ def test_fresh_images_can_be_rendered_larger_than_they_are_shown():
     halves = torch.tensor(drawn.image).float().reshape(32, 2, 32, 2).mean(dim=(1, 3))
     assert torch.allclose(small.pixels[0, 0].float(), halves, atol=0.51)  # resizing by half is the mean of four pixels
     assert small.masks.shape == (8, 1, 32, 32)
+
+
+def test_fresh_images_are_drawn_once_for_the_same_parameters(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    drawn = []
+
+    def counting(*arguments, **more):
+        drawn.append(arguments)
+        return fresh_images(*arguments, **more)
+
+    monkeypatch.setattr(training_data, "fresh_images", counting)
+    first = kept_images(1, 32, STUDENT, 5, 64)
+    again = kept_images(1, 32, STUDENT, 5, 64)
+    assert len(drawn) == 1
+    assert again.sha256() == first.sha256() == fresh_images(1, 32, STUDENT, 5, size=64).sha256()
+    assert kept_images(1, 32, STUDENT, 6, 64).sha256() != first.sha256()
+    (file,) = KEPT.iterdir()
+    file.write_bytes(file.read_bytes()[:1000])
+    assert kept_images(1, 32, STUDENT, 6, 64).sha256() != first.sha256()
+    assert len(drawn) == 3
