@@ -35,8 +35,8 @@ WARMUP_SHARE = 0.05
 #: Single batches with gradients a hundred times the usual threw the network back at the peak of the learning rate.
 MAX_GRADIENT_NORM = 1.0
 #: Options of timm's optimizers. Muon makes the update of each matrix orthogonal, by Newton-Schulz steps, of which three
-#: do as well here as five and cost less; vectors are left to AdamW. Source: Jordan et al., "Muon: An optimizer for
-#: hidden layers in neural networks", 2024.
+#: do as well here as five and cost less; vectors and flat matrices (depthwise convolutions) are left to AdamW.
+#: Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024.
 OPTIMIZERS: dict[str, dict[str, Any]] = {"adamw": {"fused": True}, "muon": {"ns_steps": 3}}
 
 
