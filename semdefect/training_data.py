@@ -25,7 +25,7 @@ from semdefect.synthesis import render
 
 #: Showing an image more often in an epoch teaches the network that image.
 MOST_REPEATS = 40
-#: Where `kept_images` keeps them: a file a stream, 0.3 GB in the default run. Scratch, which may be deleted between runs.
+#: Where `kept_images` keeps them: a file a stream, 0.3 GB in the default run. Scratch: may be deleted between runs.
 KEPT = SCRATCH / "fresh"
 #: Images a worker renders at a time.
 _CHUNK = 50
