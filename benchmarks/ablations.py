@@ -1,16 +1,18 @@
 """What each part of the recipe is worth on real images: cross-validation with one part changed at a time.
 
     python -m benchmarks.ablations --real ../shared/real_sem --jobs 2                    # all; hours on two cores
-    python -m benchmarks.ablations --real ../shared/real_sem --jobs 2 --only Muon "teacher, KL"
+    python -m benchmarks.ablations --real ../shared/real_sem --jobs 2 --only AdamW "teacher, KL"
     python -m benchmarks.ablations --list
 
 A short form of the recipe (`SHORT`), through the stages and the folds of `benchmarks.real_cv`, whose workspaces it
 shares: what is finished does not run again. Every variant is compared with the short form on the same images; the
 interval is of the difference, by resampling images, and knows nothing of the spread between two trainings.
-Writes benchmarks/results/ablations.json, which keeps the variants that an earlier run of the same code measured.
+All folds write benchmarks/results/ablations.json, others beside it; the file keeps the variants that an earlier run of
+the same code, parameters and images measured.
 """
 
 import argparse
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -26,18 +28,18 @@ from benchmarks.real_images import RealImages, load_real
 from semdefect.edge.cli import whole
 from semdefect.edge.table import percent
 from semdefect.errors import UserError
+from semdefect.network import file_sha256
 
 REFERENCE = "reference"
-#: The recipe, shortened so that twenty variants fit into hours: the student alone, on few fresh images.
+#: The recipe, shortened so that all variants fit into hours: the student alone, on few fresh images.
 SHORT = (
     "train_teacher.fresh_per_class=0",
     "train_teacher.epochs=1",
     "distill.alpha=1.0",
     "distill.fresh_per_class=600",
-    "distill.epochs=3",
 )
-#: Beside a teacher: a real one, which trains as params.yaml says.
-TAUGHT = ("distill.fresh_per_class=600", "distill.epochs=3", "distill.alpha=0.7")
+#: Beside a teacher, which trains as params.yaml says.
+TAUGHT = ("distill.fresh_per_class=600",)
 VARIANTS: dict[str, tuple[str, ...]] = {
     REFERENCE: SHORT,
     "random weights": (*SHORT, "distill.init=scratch"),
@@ -49,7 +51,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "resolution grows from 64 px": (*SHORT, "distill.start_resolution=64"),
     "batches of 16": (*SHORT, "distill.batch_size=16"),
     "batches of 128": (*SHORT, "distill.batch_size=128"),
-    "Muon": (*SHORT, "distill.optimizer=muon"),
+    "AdamW": (*SHORT, "distill.optimizer=adamw"),
     "half of the batches mixed": (*SHORT, "distill.mixup=0.5"),
     "no average of the weights": (*SHORT, "distill.ema_decay=0.0"),
     "no label smoothing": (*SHORT, "distill.label_smoothing=0.0"),
@@ -86,14 +88,21 @@ def show(variants: dict[str, Any]) -> None:
     Console().print(table)
 
 
-def earlier(code: str, folds: list[int]) -> dict[str, Any]:
-    """The variants that the result file holds, if it is of the same code and folds."""
-    path = RESULTS / "ablations.json"
+def earlier(name: str, about: dict[str, Any]) -> dict[str, Any]:
+    """The variants in the result file ``name`` that are still as here, if the file is ``about`` the same."""
+    path = RESULTS / f"{name}.json"
     if not path.is_file():
         return {}
     content = json.loads(path.read_text())
-    variants: dict[str, Any] = content["variants"] if (content["code"], content["folds"]) == (code, folds) else {}
-    return variants
+    if any(content.get(key) != value for key, value in about.items()):
+        return {}
+    return {key: one for key, one in content["variants"].items() if one["settings"] == list(VARIANTS.get(key, ()))}
+
+
+def collection_sha256(images: RealImages) -> str:
+    """Hash of the images, their classes and their folds."""
+    files = [file_sha256(path) for path in images.paths]
+    return hashlib.sha256(json.dumps([files, images.truth.tolist(), images.fold.tolist()]).encode()).hexdigest()
 
 
 def parser() -> argparse.ArgumentParser:
@@ -119,16 +128,24 @@ def run(options: argparse.Namespace) -> None:
     if strange:
         raise UserError(f"--only {strange[0]!r}: there is no such variant; --list names them")
     images = load_real(options.real)
-    folds, _ = folds_of(images, options.folds, options.real)
-    names = [name for name in VARIANTS if name == REFERENCE or not options.only or name in options.only]
-    code = code_hash()
-    variants, reference = earlier(code, folds), None
-    for name in names:
-        said = measure(images, folds, None, changed(VARIANTS[name]), options.jobs)
-        reference = reference if reference is not None else said
-        variants[name] = {"settings": VARIANTS[name], **compared(images, said, reference)}
-        path = write_result("ablations", {"code": code, "folds": folds, "variants": variants})
-    show(variants)
+    folds, every = folds_of(images, options.folds, options.real)
+    contents = {
+        name: changed(settings)
+        for name, settings in VARIANTS.items()
+        if name == REFERENCE or not options.only or name in options.only
+    }
+    about = {"code": code_hash(), "collection": collection_sha256(images), "folds": folds, "jobs": options.jobs}
+    about["parameters"] = contents[REFERENCE]
+    result = "ablations" if folds == every else f"ablations_folds{'-'.join(map(str, folds))}"
+    variants, reference = earlier(result, about), None
+    for name, content in contents.items():
+        said = measure(images, folds, None, content, options.jobs)
+        if code_hash() != about["code"]:
+            raise UserError("the code changed during the run: start it again, in a clone if work on the code goes on")
+        reference = said if reference is None else reference
+        variants[name] = {"settings": list(VARIANTS[name]), **compared(images, said, reference)}
+        path = write_result(result, about | {"variants": variants})
+    show({name: variants[name] for name in VARIANTS if name in variants})
     print(f"written to {path}")
 
 

@@ -20,13 +20,15 @@ else writes beside them, under a name of its own.
 """
 
 import argparse
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +51,7 @@ from semdefect.edge.scoring import confusion_matrix, mean_class_accuracy, recall
 from semdefect.edge.table import percent
 from semdefect.errors import UserError
 from semdefect.evaluation import run_teacher
-from semdefect.network import weights_hash
+from semdefect.network import file_sha256, weights_hash
 from semdefect.params import PARAMS, Params, check_params
 from semdefect.training_data import KEPT
 
@@ -78,27 +80,30 @@ def chosen(images: RealImages, fold: int, per_class: int | None) -> NDArray[np.i
     return np.sort(np.concatenate(parts))
 
 
+def staged(images: RealImages, index: int) -> str:
+    """Where image ``index`` lies in a workspace: its class and a name that no other image has."""
+    return f"data/real/{CLASSES[images.truth[index]]}/{index:05d}_{images.paths[index].name}"
+
+
 def prepare(workspace: Path, images: RealImages, training: NDArray[np.int64], content: dict[str, Any]) -> None:
     """Lay parameters and real images into an empty ``workspace``; fresh rendered images are shared by all."""
     shutil.rmtree(workspace, ignore_errors=True)
-    (SCRATCH / "fresh").mkdir(parents=True, exist_ok=True)
     (workspace / KEPT).parent.mkdir(parents=True)
-    (workspace / KEPT).symlink_to((SCRATCH / "fresh").resolve(), target_is_directory=True)
+    (workspace / KEPT).symlink_to(Path("../../fresh"), target_is_directory=True)
     for label in CLASSES:
         (workspace / "data/real" / label).mkdir(parents=True)
     for index in training:
-        path = images.paths[index]
-        shutil.copyfile(path, workspace / "data/real" / CLASSES[images.truth[index]] / f"{index:05d}_{path.name}")
+        shutil.copyfile(images.paths[index], workspace / staged(images, index))
     with replacing(workspace / PARAMS) as temporary:
         temporary.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
-def identities(code: str, files: Sequence[str], content: dict[str, Any]) -> dict[str, str]:
+def identities(code: str, files: Sequence[tuple[str, str]], content: dict[str, Any]) -> dict[str, str]:
     """For each stage, a hash of all that its results depend on: code, real images, parameters of it and those before.
 
     Args:
         code: hash of the code.
-        files: hashes of the real images that train.
+        files: place and hash of each real image that trains.
         content: parameters, block → key → value.
     """
     digest = hashlib.sha256(json.dumps([code, files, content["base"]]).encode())
@@ -115,7 +120,8 @@ def take_over(workspace: Path, stage: str, identity: str) -> bool:
     """Copy the results of ``stage`` from another workspace that ran it with the same ``identity``, if there is one."""
     for marker in sorted(SCRATCH.glob(f"*/.finished_{stage}")):
         if marker.read_text() == identity:
-            shutil.copytree(marker.parent / STAGES[stage], workspace / STAGES[stage], dirs_exist_ok=True)
+            shutil.rmtree(workspace / STAGES[stage], ignore_errors=True)  # half of it, where this was killed
+            shutil.copytree(marker.parent / STAGES[stage], workspace / STAGES[stage], copy_function=os.link)
             print(f"{workspace.name}: {stage} taken over from {marker.parent.name}", flush=True)
             return True
     return False
@@ -311,7 +317,7 @@ def run(options: argparse.Namespace) -> None:
     said = measure(images, folds, options.real_per_class, content, options.jobs)
     figures = figures_of(images, said)
     figures["real_images"] = float(np.mean([len(chosen(images, fold, options.real_per_class)) for fold in folds]))
-    figures["parameters"] = content
+    figures |= {"parameters": content, "jobs": options.jobs}
     show(figures)
     limit = [] if options.real_per_class is None else [str(options.real_per_class)]
     special = [f"folds{'-'.join(map(str, folds))}"] if folds != every else []
@@ -331,23 +337,40 @@ def measure(
         images: the collection.
         folds: numbers of the folds to hold out.
         per_class: real training images a class, None for all.
-        content: parameters; ``base.threads`` is changed to each job's share of it.
+        content: parameters; the jobs share ``base.threads``.
         jobs: folds at a time.
 
     Returns:
         Fold → model → probabilities ``[N, 8]``.
     """
     jobs = jobs if per_class != 0 else 1  # without real images all folds share one workspace
-    content["base"]["threads"] = max(1, content["base"]["threads"] // jobs)
+    content = content | {"base": content["base"] | {"threads": max(1, content["base"]["threads"] // jobs)}}
     code, running = code_hash(), set[subprocess.Popen[bytes]]()
+    (SCRATCH / "fresh").mkdir(parents=True, exist_ok=True)
     work = (delayed(_fold)(images, fold, per_class, content, code, running) for fold in folds)
     try:
-        answered = Parallel(n_jobs=jobs, backend="threading")(work)
+        with alone():
+            answered = Parallel(n_jobs=jobs, backend="threading")(work)
     finally:  # killed, or one fold failed: no stage may go on in a workspace that the next run uses
         for process in list(running):
             process.terminate()
             process.wait()
     return dict(zip(folds, answered, strict=True))
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Hold the workspaces: two processes in one would spoil each other's.
+
+    Raises:
+        UserError: another process holds them.
+    """
+    with (SCRATCH / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{SCRATCH} is in use by another benchmark: wait for its end, or use a clone") from None
+        yield
 
 
 def folds_of(images: RealImages, asked: Sequence[int] | None, source: Path) -> tuple[list[int], list[int]]:
@@ -376,7 +399,7 @@ def _fold(
     """Answers for the images of a fold, from a workspace that is finished, goes on, or begins."""
     training = chosen(images, fold, per_class)
     held_out = [images.paths[index] for index in np.flatnonzero(images.fold == fold)]
-    files = [hashlib.sha256(images.paths[index].read_bytes()).hexdigest() for index in training]
+    files = [(staged(images, index), file_sha256(images.paths[index])) for index in training]
     wanted = identities(code, files, content)
     identity = list(wanted.values())[-1]
     workspace = SCRATCH / (f"fold{fold}_{identity}" if len(training) else f"rendered_{identity}")

@@ -3,7 +3,9 @@
 import math
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+from semdefect import CLASSES
 from semdefect.device import create_accelerator
 from semdefect.images import ImageSet
 from semdefect.network import (
@@ -39,6 +41,15 @@ def seed_of(seed: int, role: str, draw: int) -> int:
     return seed + 1 + len(ROLES) * draw + ROLES.index(role)
 
 
+def draws_before(origin: dict[str, Any]) -> int:
+    """How many draws the weights of record ``origin``, and those that they started from, have seen."""
+    count = 0
+    while origin:
+        count += origin["rendered_images"] // (len(CLASSES) * origin["recipe"]["fresh_per_class"])
+        origin = origin.get("started_from", {})
+    return count
+
+
 def pretrain(role: str, recipe: Training, base: Base, loss: Loss, helper: Path | None = None) -> None:
     """Train, or go on with, the network of ``role``; write its weights to `SEM_WEIGHTS` with a record of their origin.
 
@@ -55,6 +66,7 @@ def pretrain(role: str, recipe: Training, base: Base, loss: Loss, helper: Path |
     origin = read_provenance(start) if start.is_file() else {}
     hashes = {"start": weights_hash(recipe.model, recipe.init), "script": file_sha256(Path(__file__))}
     hashes |= {"helper": file_sha256(helper)} if helper else {}
+    before = draws_before(origin)  # images that the weights know already are not drawn again
     network = create_network(recipe.model, recipe.resolution, recipe.init, recipe.hub_revision, f"{role}.init")
 
     @lru_cache(maxsize=1)
@@ -63,7 +75,7 @@ def pretrain(role: str, recipe: Training, base: Base, loss: Loss, helper: Path |
             recipe.fresh_per_class,
             recipe.resolution,
             PRETRAIN,
-            seed_of(base.seed, role, number),
+            seed_of(base.seed, role, before + number),
             size=recipe.fresh_size,
         )
 

@@ -1,9 +1,9 @@
 """Pretrain the teacher's backbone on rendered images only: semdefect/weights/<model>.safetensors, for ``init: sem``.
 
-    python -m pretrain.teacher        # hours on two cores
+    python -m pretrain.teacher        # about an hour on one core of two
 
-Learns classes and, from the masks, where the defect lies; and from the answers of the student's weights, which a
-ConvNeXt on few views lies behind. Killed at any time and run again, it goes on after the last finished epoch.
+Learns classes and, from the masks, where the defect lies; with ``alpha`` below 1 from the answers of the student's
+weights too. Killed at any time and run again, it goes on after the last finished epoch.
 """
 
 from pretrain.backbone import PARAMS, pretrain

@@ -260,7 +260,7 @@ def test_a_fold_goes_through_the_stages_once(folded, tmp_path, monkeypatch, capf
     figures = json.loads(path.read_text())
     assert figures["real_images"] == 8
     assert sum(map(sum, figures["int8_confusion"])) == 16
-    (workspace,) = Path(".scratch/real_cv").iterdir()
+    (workspace,) = Path(".scratch/real_cv").glob("fold1_*")
     assert len(list(workspace.glob("data/real/*/*.png"))) == 8
     run_benchmark(real_cv.run, real_cv.parser())
     assert "fold1_" not in capfd.readouterr().out
@@ -268,12 +268,63 @@ def test_a_fold_goes_through_the_stages_once(folded, tmp_path, monkeypatch, capf
     monkeypatch.setattr("sys.argv", [*arguments, "--set", "distill.temperature=3"])
     run_benchmark(real_cv.run, real_cv.parser())
     said = capfd.readouterr().out
-    assert "train_teacher taken over from" in said and "distill taken over" not in said
-    other = next(path for path in Path(".scratch/real_cv").iterdir() if path != workspace)
-    assert (other / TEACHER).read_bytes() == (workspace / TEACHER).read_bytes()
+    for stage in ("synthesize", "split", "train_teacher"):
+        assert f"{stage} taken over from {workspace.name}" in said
+    assert "distill taken over" not in said
+    (other,) = set(Path(".scratch/real_cv").glob("fold1_*")) - {workspace}
+    assert written(other / "data/synthetic") == written(workspace / "data/synthetic")
+    assert written(other / "models/teacher") == written(workspace / "models/teacher")
 
 
-TEACHER = "models/teacher/model.safetensors"
+def written(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+FILES = [("data/real/via/00000_a.png", "1f"), ("data/real/clean/00001_b.png", "2f")]
+PARAMETERS = {name: {"key": 1} for name in ("base", *real_cv.STAGES)}
+
+
+@pytest.mark.parametrize(
+    ("code", "files", "block", "first"),
+    [
+        ("other", FILES, None, "synthesize"),
+        ("code", FILES[:1], None, "synthesize"),
+        ("code", [("data/real/crack/00000_a.png", "1f"), FILES[1]], None, "synthesize"),  # another label
+        ("code", FILES, "base", "synthesize"),
+        ("code", FILES, "split", "split"),
+        ("code", FILES, "distill", "distill"),
+        ("code", FILES, "export_onnx", "export_onnx"),
+    ],
+)
+def test_a_change_makes_a_stage_and_those_after_it_another(code, files, block, first):
+    before = real_cv.identities("code", FILES, PARAMETERS)
+    after = real_cv.identities(code, files, PARAMETERS | ({block: {"key": 2}} if block else {}))
+    changed = [stage for stage in real_cv.STAGES if before[stage] != after[stage]]
+    assert changed == list(real_cv.STAGES)[list(real_cv.STAGES).index(first) :]
+
+
+def test_only_results_of_the_same_identity_are_taken_over_even_after_a_kill(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, identity in (("fold0_a", "1f"), ("fold0_b", "2f")):
+        (real_cv.SCRATCH / name / "data/splits").mkdir(parents=True)
+        (real_cv.SCRATCH / name / "data/splits/train.csv").write_text(identity)
+        real_cv.mark(real_cv.SCRATCH / name / ".finished_split", identity)
+    workspace = real_cv.SCRATCH / "fold0_c"
+    assert not real_cv.take_over(workspace, "split", "3f")
+    assert not workspace.exists()
+    (workspace / "data/splits").mkdir(parents=True)
+    (workspace / "data/splits/train.csv").write_text("half")
+    assert real_cv.take_over(workspace, "split", "2f")
+    assert (workspace / "data/splits/train.csv").read_text() == "2f"
+
+
+def test_two_benchmarks_do_not_share_their_workspaces(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    real_cv.SCRATCH.mkdir(parents=True)
+    with real_cv.alone(), pytest.raises(UserError, match="in use by another benchmark"), real_cv.alone():
+        pass
+    with real_cv.alone():
+        pass
 
 
 SLOW_STAGE = """
@@ -335,13 +386,27 @@ def test_ablations_keep_what_the_same_code_has_measured(folded, tmp_path, monkey
         asked.append(content["distill"]["optimizer"])
         return {fold: dict.fromkeys(real_cv.MODELS, right[images.truth[images.fold == fold]]) for fold in folds}
 
-    monkeypatch.setattr(ablations, "measure", measured)
-    for only in ("Muon", "no label smoothing"):
-        monkeypatch.setattr("sys.argv", ["ablations", "--real", str(folded), "--only", only])
+    def run_with(*arguments):
+        monkeypatch.setattr("sys.argv", ["ablations", "--real", str(folded), *arguments])
         run_benchmark(ablations.run, ablations.parser())
-    assert asked == ["adamw", "muon", "adamw", "adamw"]
-    written = json.loads(Path("benchmarks/results/ablations.json").read_text())
-    assert set(written["variants"]) == {"reference", "Muon", "no label smoothing"}
+
+    def kept():
+        return set(json.loads(Path("benchmarks/results/ablations.json").read_text())["variants"])
+
+    monkeypatch.setattr(ablations, "measure", measured)
+    default = real_cv.changed([])["distill"]["optimizer"]
+    run_with("--only", "AdamW")
+    run_with("--only", "no label smoothing")
+    assert asked == [default, "adamw", default, default]
+    assert kept() == {"reference", "AdamW", "no label smoothing"}
+    run_with("--only", "AdamW", "--folds", "0")  # beside it
+    assert kept() == {"reference", "AdamW", "no label smoothing"}
+    monkeypatch.setitem(ablations.VARIANTS, "reference", ())
+    run_with("--only", "AdamW")
+    assert kept() == {"reference", "AdamW"}
+    monkeypatch.setattr(ablations, "code_hash", lambda: "other")
+    run_with("--only", "batches of 16")
+    assert kept() == {"reference", "batches of 16"}
     monkeypatch.setattr("sys.argv", ["ablations", "--real", str(folded), "--only", "sorcery"])
     with pytest.raises(SystemExit, match="no such variant"):
         run_benchmark(ablations.run, ablations.parser())

@@ -57,6 +57,12 @@ def test_training_says_what_it_started_from_even_where_it_writes_to_the_same_fil
     assert origin["started_from"]["started_from"] == {}
 
 
+def test_weights_that_are_trained_on_see_new_images():
+    first = {"rendered_images": 80, "recipe": {"fresh_per_class": 5}, "started_from": {}}
+    second = {"rendered_images": 24, "recipe": {"fresh_per_class": 3}, "started_from": first}
+    assert [backbone.draws_before(record) for record in ({}, first, second)] == [0, 2, 3]
+
+
 def test_the_teacher_learns_from_the_students_weights_and_says_so(weights):
     tiny = {
         "resolution": 32,
@@ -73,6 +79,9 @@ def test_the_teacher_learns_from_the_students_weights_and_says_so(weights):
     checked = check_params(content, "pretrain/params.yaml", Pretrain)
     with pytest.raises(UserError, match=r"teacher\.alpha: sem has no weights for mobilenetv3_small_050"):
         teacher.main(checked)
+    alone = checked.model_copy(update={"teacher": checked.teacher.model_copy(update={"alpha": 1.0})})
+    teacher.main(alone)
+    assert read_provenance(weights / "convnext_atto.safetensors")["taught_by"] == {}
     student.main(checked)
     teacher.main(checked)
     origin = read_provenance(weights / "convnext_atto.safetensors")
