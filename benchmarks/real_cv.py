@@ -27,6 +27,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -127,10 +128,40 @@ def take_over(workspace: Path, stage: str, identity: str) -> bool:
     return False
 
 
-def run_stages(workspace: Path, code: str, wanted: dict[str, str], running: set[subprocess.Popen[bytes]]) -> None:
-    """Run those stages in ``workspace`` that no workspace has run with the identities that are ``wanted``.
+class Children:
+    """Processes that end with the benchmark."""
 
-    ``running`` holds a stage as long as it runs.
+    def __init__(self) -> None:
+        """None runs yet."""
+        self._lock, self._stopped = threading.Lock(), False
+        self._running: set[subprocess.Popen[bytes]] = set()
+
+    def run(self, command: Sequence[str], folder: Path, environment: dict[str, str]) -> int:
+        """Run ``command`` in ``folder`` to its end; its exit code.
+
+        Raises:
+            UserError: `stop` was called before.
+        """
+        with self._lock:
+            if self._stopped:
+                raise UserError("stopped, since another fold failed")
+            process = subprocess.Popen(command, cwd=folder, env=environment)
+            self._running.add(process)
+        code = process.wait()
+        self._running.discard(process)
+        return code
+
+    def stop(self) -> None:
+        """End what runs, and let nothing start any more."""
+        with self._lock:
+            self._stopped = True
+        for process in list(self._running):
+            process.terminate()
+            process.wait()
+
+
+def run_stages(workspace: Path, code: str, wanted: dict[str, str], children: Children) -> None:
+    """Run those stages in ``workspace`` that no workspace has run with the identities that are ``wanted``.
 
     Raises:
         UserError: a stage failed (its own words are on the screen), or the code is no longer that of the hash ``code``.
@@ -144,11 +175,7 @@ def run_stages(workspace: Path, code: str, wanted: dict[str, str], running: set[
             mark(finished, identity)
             continue
         print(f"{workspace.name}: {stage}", flush=True)
-        process = subprocess.Popen([sys.executable, "-m", f"stages.{stage}"], cwd=workspace, env=environment)
-        running.add(process)
-        failed = process.wait()
-        running.discard(process)
-        if failed:
+        if children.run([sys.executable, "-m", f"stages.{stage}"], workspace, environment):
             raise UserError(f"stage {stage} failed in {workspace}; what it said stands above")
         if code_hash() != code:
             raise UserError("the code changed during the run: start it again, in a clone if work on the code goes on")
@@ -345,16 +372,14 @@ def measure(
     """
     jobs = jobs if per_class != 0 else 1  # without real images all folds share one workspace
     content = content | {"base": content["base"] | {"threads": max(1, content["base"]["threads"] // jobs)}}
-    code, running = code_hash(), set[subprocess.Popen[bytes]]()
+    code, children = code_hash(), Children()
     (SCRATCH / "fresh").mkdir(parents=True, exist_ok=True)
-    work = (delayed(_fold)(images, fold, per_class, content, code, running) for fold in folds)
+    work = (delayed(_fold)(images, fold, per_class, content, code, children) for fold in folds)
     try:
         with alone():
             answered = Parallel(n_jobs=jobs, backend="threading")(work)
     finally:  # killed, or one fold failed: no stage may go on in a workspace that the next run uses
-        for process in list(running):
-            process.terminate()
-            process.wait()
+        children.stop()
     return dict(zip(folds, answered, strict=True))
 
 
@@ -394,7 +419,7 @@ def _fold(
     per_class: int | None,
     content: dict[str, Any],
     code: str,
-    running: set[subprocess.Popen[bytes]],
+    children: Children,
 ) -> dict[str, NDArray[np.float64]]:
     """Answers for the images of a fold, from a workspace that is finished, goes on, or begins."""
     training = chosen(images, fold, per_class)
@@ -405,7 +430,7 @@ def _fold(
     workspace = SCRATCH / (f"fold{fold}_{identity}" if len(training) else f"rendered_{identity}")
     if not (workspace / PARAMS).is_file():
         prepare(workspace, images, training, content)
-    run_stages(workspace, code, wanted, running)
+    run_stages(workspace, code, wanted, children)
     return answers(workspace, held_out, content["base"]["threads"])
 
 
