@@ -91,10 +91,11 @@ def prepare(workspace: Path, images: RealImages, training: NDArray[np.int64], co
     shutil.rmtree(workspace, ignore_errors=True)
     (workspace / KEPT).parent.mkdir(parents=True)
     (workspace / KEPT).symlink_to(Path("../../fresh"), target_is_directory=True)
-    for label in CLASSES:
-        (workspace / "data/real" / label).mkdir(parents=True)
+    (workspace / "data/real").mkdir(parents=True)
     for index in training:
-        shutil.copyfile(images.paths[index], workspace / staged(images, index))
+        place = workspace / staged(images, index)
+        place.parent.mkdir(exist_ok=True)  # a class without real images has no folder, and is rendered
+        shutil.copyfile(images.paths[index], place)
     with replacing(workspace / PARAMS) as temporary:
         temporary.write_text(yaml.safe_dump(content, sort_keys=False))
 

@@ -318,6 +318,14 @@ def test_only_results_of_the_same_identity_are_taken_over_even_after_a_kill(tmp_
     assert (workspace / "data/splits/train.csv").read_text() == "2f"
 
 
+def test_a_class_without_real_images_has_no_folder_in_a_workspace(folded, tmp_path):
+    images = load_real(folded)
+    real_cv.prepare(tmp_path / "none", images, np.array([], np.int64), real_cv.changed([]))
+    assert list((tmp_path / "none/data/real").iterdir()) == []
+    real_cv.prepare(tmp_path / "via", images, np.flatnonzero(images.truth == CLASSES.index("via")), {})
+    assert [folder.name for folder in (tmp_path / "via/data/real").iterdir()] == ["via"]
+
+
 def test_two_benchmarks_do_not_share_their_workspaces(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     real_cv.SCRATCH.mkdir(parents=True)
