@@ -306,6 +306,8 @@ def plot(path: Path) -> None:
         )  # fmt: skip
     axes.set(xlabel="real training images a class (mean)", ylabel="mean class accuracy on held-out folds, %")
     axes.set_xscale("symlog", linthresh=4)
+    measured = [number for number, _ in points]
+    axes.set_xticks(measured, [f"{number:.0f}" for number in measured])
     axes.grid(alpha=0.3)
     axes.legend()
     with replacing(path) as temporary:

@@ -5,7 +5,8 @@
     python -m benchmarks.sim2real --real ../shared/real_sem --seeds 3 --threads 1   # beside other work
     python -m benchmarks.sim2real --real ../shared/real_sem --epochs 4 --images 2000 --without bridge/fork
 
-The student is params.yaml's (`distill`), trained on labels and masks without a teacher. It is scored on all labelled
+The student starts from random weights, so its recipe is that of pretrain/params.yaml, which is made for them: labels
+and masks, no teacher. Threads, device and precision are params.yaml's (`base`). It is scored on all labelled
 images of the folder, through the exported files and the device's code. Killed and run again it goes on; a finished
 seed of the same code and budget is not trained again (.scratch/sim2real). Only three seeds with the default budget and
 no family left out write benchmarks/results/sim2real.json; other runs write beside it, under a name of their own.
@@ -27,6 +28,7 @@ from sklearn import metrics
 
 from benchmarks.environment import code_hash, run_benchmark, write_result
 from benchmarks.real_images import RealImages, load_real, probabilities
+from pretrain.backbone import PARAMS as PRETRAIN_PARAMS
 from semdefect import CLASSES
 from semdefect.atomic import replacing
 from semdefect.device import create_accelerator
@@ -38,7 +40,7 @@ from semdefect.errors import UserError
 from semdefect.export import save_onnx, to_onnx
 from semdefect.losses import LabelLoss
 from semdefect.network import create_network, file_sha256, load_network
-from semdefect.params import Base, Distill, load_params
+from semdefect.params import Base, Pretrain, Student, load_params, load_shaped
 from semdefect.quantization import quantize_weights
 from semdefect.seeds import BENCHMARK, STUDENT
 from semdefect.synthesis import check_families, families_of
@@ -51,7 +53,7 @@ IMAGES, EPOCHS, SEEDS = 8_000, 6, 3
 VALIDATION = 60
 
 
-def train(base: Base, recipe: Distill, without: frozenset[str], folder: Path) -> Path:
+def train(base: Base, recipe: Student, without: frozenset[str], folder: Path) -> Path:
     """Train the student of one seed, or take it from ``folder`` where it is finished; its checkpoint."""
     parts = [code_hash(), base.model_dump(), recipe.model_dump(), sorted(without), VALIDATION]
     identity = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -160,9 +162,9 @@ def parser() -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> None:
     """Train, score, print, write."""
     images = load_real(options.real)
-    params = load_params()
+    params, recipe = load_params(), load_shaped(PRETRAIN_PARAMS, Pretrain).student
     threads = options.threads or params.base.threads
-    recipe = params.distill.model_copy(update={"fresh_per_class": options.images, "epochs": options.epochs})
+    recipe = recipe.model_copy(update={"fresh_per_class": options.images, "epochs": options.epochs, "init": "scratch"})
     without = frozenset(options.without)
     _check(without)
     parts = [f"{options.images}x{options.epochs}", *(family.replace("/", "-") for family in sorted(without))]
@@ -183,7 +185,7 @@ def run(options: argparse.Namespace) -> None:
         "views": options.images * len(CLASSES) * options.epochs,
         "without": sorted(without),
         "threads": threads,
-        "recipe": recipe.model_dump() | {"init": "scratch"},  # whatever params.yaml says: see `train`
+        "recipe": recipe.model_dump(),
     }
     show(figures)
     print(f"written to {write_result(name, figures)}")

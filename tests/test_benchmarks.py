@@ -113,9 +113,12 @@ def test_figures_are_means_over_the_seeds():
 def tiny(tmp_path, monkeypatch):
     """A working directory with parameters of a network that trains in seconds."""
     content = params_content()
-    content["distill"] |= {"model": "mobilenetv3_small_050", "resolution": 32, "start_resolution": 32, "batch_size": 8}
     content["base"]["threads"] = 1
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    content = yaml.safe_load((real_cv.ROOT / "pretrain/params.yaml").read_text())
+    content["student"] |= {"model": "mobilenetv3_small_050", "resolution": 32, "start_resolution": 32, "batch_size": 8}
+    (tmp_path / "pretrain").mkdir()
+    (tmp_path / "pretrain/params.yaml").write_text(yaml.safe_dump(content))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sim2real, "VALIDATION", 2)
 
@@ -134,6 +137,7 @@ def test_a_tiny_run_trains_once_and_scores_the_exported_files(collection, tiny, 
     assert figures["images"] == 16 == sum(map(sum, figures["confusion"]))
     assert str(collection) not in first and f"--real .../{collection.name}" in figures["command"]
     assert figures["budget"]["views"] == 24 and figures["budget"]["without"] == ["bridge/fork"]
+    assert figures["budget"]["threads"] == 1 and figures["budget"]["recipe"]["init"] == "scratch"
     assert "accuracy" in capsys.readouterr().out
     trained = Path(".scratch/sim2real/3x1_bridge-fork_0/model.safetensors")
     written = trained.stat().st_mtime_ns
