@@ -50,6 +50,11 @@ def row(path: str, **changes: Any) -> Row:
     return Row(path=path, **fields | changes)
 
 
+def written(folder: Path) -> dict[str, bytes]:
+    """Every file below ``folder``, by its path there."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def texture(seed: int, size: int = 64) -> np.ndarray:
     """Smooth random gray, uint8 ``[size, size]``; two seeds do not correlate."""
     noise = gaussian_filter(np.random.default_rng(seed).normal(size=(size, size)), size / 32)

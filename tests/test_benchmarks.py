@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from samples import params_content, stripes
+from samples import params_content, stripes, written
 from scipy.ndimage import gaussian_filter1d
 
 from benchmarks import ablations, real_cv, sim2real, synthesis
@@ -278,10 +278,6 @@ def test_a_fold_goes_through_the_stages_once(folded, tmp_path, monkeypatch, capf
     (other,) = set(Path(".scratch/real_cv").glob("fold1_*")) - {workspace}
     assert written(other / "data/synthetic") == written(workspace / "data/synthetic")
     assert written(other / "models/teacher") == written(workspace / "models/teacher")
-
-
-def written(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 FILES = [("data/real/via/00000_a.png", "1f"), ("data/real/clean/00001_b.png", "2f")]

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from samples import image_set, params
+from samples import image_set, params, written
 from torch.optim import SGD
 
 from semdefect import seeds
@@ -77,10 +77,6 @@ def uninterrupted(tmp_path_factory):
         patch.chdir(folder)
         run(folder)
     return folder
-
-
-def written(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def state(folder):
