@@ -14,12 +14,14 @@ from tqdm import tqdm
 
 from semdefect import CLASSES
 from semdefect.edge.classifier import EdgeClassifier
-from semdefect.edge.image import open_gray, to_pixels, to_tensor
+from semdefect.edge.image import SIZE, open_gray, to_pixels, to_tensor
 from semdefect.edge.scoring import expected_calibration_error, guard_figures, score
 from semdefect.manifest import IMAGES, Row
 from semdefect.network import load_network, predict
-from semdefect.params import Noisy
+from semdefect.params import Evaluate
+from semdefect.seeds import TEST
 from semdefect.synthesis import corrupt
+from semdefect.training_data import fresh_images
 
 MODELS = ("teacher", "student_fp32", "student_int8")
 #: The file that goes to the device: its figures are the ones in the plots.
@@ -42,22 +44,27 @@ class TestSet:
         return TestSet(self.images + other.images, truth, self.names + other.names)
 
 
-def load_test_sets(rows: Sequence[Row], noisy: Noisy, seed: int) -> dict[str, TestSet]:
-    """The test sets: ``clean`` (the test split), ``noisy`` (the same, corrupted), ``mixed`` (both), ``real`` where any.
+def load_test_sets(rows: Sequence[Row], params: Evaluate, seed: int) -> dict[str, TestSet]:
+    """The test sets by name.
+
+    ``clean`` is the test split, ``noisy`` the same corrupted, ``mixed`` both, ``fresh`` further rendered images, many
+    more than a split holds, and ``real`` the split's real images; the last two only where there are any.
 
     Args:
         rows: the test split.
-        noisy: strength of each corruption.
-        seed: of the corruptions.
+        params: strength of each corruption, number of fresh images.
+        seed: of corruptions and fresh images.
     """
     clean = _load(rows)
-    strengths = noisy.model_dump()
+    strengths = params.noisy.model_dump()
     corrupted = [
         Image.fromarray(corrupt(np.asarray(image), seed=seed + index, **strengths))
         for index, image in enumerate(tqdm(clean.images, desc="corrupt", disable=None, leave=False))
     ]
     spoilt = TestSet(corrupted, clean.truth, [f"{name} (noisy)" for name in clean.names])
     sets = {"clean": clean, "noisy": spoilt, "mixed": clean + spoilt}
+    if params.fresh_per_class:
+        sets["fresh"] = _render(params.fresh_per_class, seed)
     real = [row for row in rows if row.origin == "real" and row.family == "original"]
     return sets | ({"real": _load(real)} if real else {})
 
@@ -65,6 +72,13 @@ def load_test_sets(rows: Sequence[Row], noisy: Noisy, seed: int) -> dict[str, Te
 def _load(rows: Sequence[Row]) -> TestSet:
     images = [Image.fromarray(to_pixels(open_gray(IMAGES / row.path))) for row in rows]
     return TestSet(images, np.array([CLASSES.index(row.label) for row in rows]), [row.path for row in rows])
+
+
+def _render(per_class: int, seed: int) -> TestSet:
+    drawn = fresh_images(per_class, SIZE, TEST, seed)
+    images = [Image.fromarray(pixels[0].numpy()) for pixels in drawn.pixels]
+    truth = drawn.labels.numpy()
+    return TestSet(images, truth, [f"{CLASSES[label]} {number} (fresh)" for number, label in enumerate(truth)])
 
 
 def run_edge(classifier: EdgeClassifier, images: Sequence[Image.Image], name: str) -> NDArray[np.float32]:

@@ -133,6 +133,7 @@ class Noisy(Block):
 class Evaluate(Block):
     """The test sets."""
 
+    fresh_per_class: Annotated[int, Field(ge=0, le=100_000)]
     noisy: Noisy
 
 

@@ -22,7 +22,8 @@ img { max-width: 100%; background: white; } .wide { overflow-x: auto; }
 </style>
 <h1>SEM defect classifier</h1>
 <p>All figures of the student were measured on the ONNX files through the device's own code, on images of the
-test split, which shares no base image with training.</p>
+test split, which shares no base image with training, and on
+<em>fresh</em> ones, which were rendered for this test alone.</p>
 $body
 </html>
 """)

@@ -36,7 +36,7 @@ def summary_table() -> Table:
     megabytes = _read(Path("metrics/export_onnx/export.json"), "megabytes")
     table = Table(title="Accuracy on the test split")
     table.add_column("model", no_wrap=True)
-    test_sets = [name for name in ("clean", "noisy", "mixed", "real") if name in accuracy]
+    test_sets = [name for name in ("clean", "noisy", "mixed", "fresh", "real") if name in accuracy]
     for name in test_sets:
         table.add_column(name, justify="right")
     table.add_column("size", justify="right")

@@ -26,7 +26,7 @@ METRICS = Path("metrics/evaluate")
 
 def main(params: Params) -> None:
     """Run all models on all test sets; write figures, tables, pictures and the report."""
-    sets = load_test_sets(read_manifest(SPLITS / "test.csv"), params.evaluate.noisy, params.base.seed)
+    sets = load_test_sets(read_manifest(SPLITS / "test.csv"), params.evaluate, params.base.seed)
     outcomes = run_models(EDGE, TEACHER, sets, params.base.threads)
     details = {name: {key: outcomes[name][key].figures() for key in sets} for name in MODELS}
     summary = summarise(outcomes, details)

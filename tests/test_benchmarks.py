@@ -385,6 +385,14 @@ def test_every_variant_is_a_recipe():
     assert len({tuple(settings) for settings in ablations.VARIANTS.values()}) == len(ablations.VARIANTS)
 
 
+def test_ablations_list_their_variants_without_images(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["ablations", "--list"])
+    run_benchmark(ablations.run, ablations.parser())
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == list(ablations.VARIANTS)
+    assert "AdamW: " + " ".join(ablations.VARIANTS["AdamW"]) in lines
+
+
 def test_ablations_keep_what_the_same_code_has_measured(folded, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     right = np.eye(len(CLASSES))

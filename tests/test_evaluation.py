@@ -11,6 +11,8 @@ from semdefect import CLASSES
 from semdefect.atomic import write_json
 from semdefect.evaluation import MODELS, Outcome, TestSet, load_test_sets, run_edge, summarise
 from semdefect.manifest import IMAGES
+from semdefect.seeds import STUDENT
+from semdefect.training_data import fresh_images
 
 CLEAN = CLASSES.index("clean")
 EACH_TWICE = [number for number in range(8) for _ in range(2)]
@@ -111,10 +113,10 @@ def images(tmp_path, monkeypatch):
 
 
 def test_sets_are_the_split_its_corruption_both_and_the_real_images(images):
-    noisy = params().evaluate.noisy
-    sets = load_test_sets(images, noisy, seed=1)
+    evaluate = params().evaluate.model_copy(update={"fresh_per_class": 2})
+    sets = load_test_sets(images, evaluate, seed=1)
     assert {name: len(members.images) for name, members in sets.items()} == {
-        "clean": 4, "noisy": 4, "mixed": 8, "real": 1
+        "clean": 4, "noisy": 4, "mixed": 8, "fresh": 16, "real": 1
     }  # fmt: skip
     assert sets["real"].names == ["via/c.png"]
     assert sets["noisy"].truth.tolist() == sets["clean"].truth.tolist() == [0, 1, 7, 7]
@@ -122,12 +124,23 @@ def test_sets_are_the_split_its_corruption_both_and_the_real_images(images):
         assert spoilt.size == clean.size == (224, 224)
         change = np.abs(np.asarray(clean, float) - np.asarray(spoilt, float)).mean()
         assert 3 < change < 60
-    again = load_test_sets(images, noisy, seed=1)["noisy"].images
-    assert [image.tobytes() for image in again] == [image.tobytes() for image in sets["noisy"].images]
+    again = load_test_sets(images, evaluate, seed=1)
+    for name in ("noisy", "fresh"):
+        assert [image.tobytes() for image in again[name].images] == [image.tobytes() for image in sets[name].images]
 
 
-def test_without_real_images_there_is_no_real_set(images):
-    assert set(load_test_sets(images[:2], params().evaluate.noisy, seed=1)) == {"clean", "noisy", "mixed"}
+def test_fresh_test_images_are_rendered_for_nothing_else(images):
+    evaluate = params().evaluate.model_copy(update={"fresh_per_class": 2})
+    fresh = load_test_sets(images, evaluate, seed=1)["fresh"]
+    assert fresh.truth.tolist() == [label for label in range(8) for _ in range(2)]
+    assert {image.size for image in fresh.images} == {(224, 224)}
+    trained = fresh_images(2, 224, STUDENT, 1).pixels
+    assert not {image.tobytes() for image in fresh.images} & {pixels.numpy().tobytes() for pixels in trained}
+
+
+def test_without_real_and_fresh_images_there_are_no_such_sets(images):
+    evaluate = params().evaluate.model_copy(update={"fresh_per_class": 0})
+    assert set(load_test_sets(images[:2], evaluate, seed=1)) == {"clean", "noisy", "mixed"}
 
 
 def test_images_go_to_the_device_one_by_one_in_order():

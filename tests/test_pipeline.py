@@ -39,7 +39,7 @@ def test_first_run_leaves_data_models_metrics_and_report(reproduced: Project) ->
     for name in MODELS:
         assert (folder / name).stat().st_size > 1_000_000
     summary = json.loads((folder / "metrics/evaluate/summary.json").read_text())
-    assert set(summary["accuracy"]) == {"clean", "noisy", "mixed"}
+    assert set(summary["accuracy"]) == {"clean", "noisy", "mixed", "fresh"}
     assert set(summary["accuracy"]["clean"]) == {"teacher", "student_fp32", "student_int8"}
     assert "data:image/png;base64," in (folder / "metrics/report.html").read_text()
     with Image.open(folder / "metrics/synthesize/samples.png") as sheet:
@@ -178,7 +178,7 @@ def test_real_images_join_and_are_scored_apart(tmp_path: Path) -> None:
     project.run("dvc", "repro")
 
     summary = json.loads((project.folder / "metrics/evaluate/summary.json").read_text())
-    assert set(summary["accuracy"]) == {"clean", "noisy", "mixed", "real"}
+    assert set(summary["accuracy"]) == {"clean", "noisy", "mixed", "fresh", "real"}
     where: dict[str, set[str]] = {}
     for name in ("train", "val", "test"):
         for row in rows_of(project.folder / f"data/splits/{name}.csv"):
