@@ -4,9 +4,9 @@
     python -m benchmarks.ablations --real ../shared/real_sem --jobs 2 --only AdamW "teacher, KL"
     python -m benchmarks.ablations --list
 
-A short form of the recipe (`SHORT`), through the stages and the folds of `benchmarks.real_cv`, whose workspaces it
-shares: what is finished does not run again. Every variant is compared with the short form on the same images; the
-interval is of the difference, by resampling images, and knows nothing of the spread between two trainings.
+The student alone (`ALONE`), through the stages and the folds of `benchmarks.real_cv`, whose workspaces it shares: what
+is finished does not run again. Every variant is compared with it on the same images; the interval is of the
+difference, by resampling images, and knows nothing of the spread between two trainings.
 All folds write benchmarks/results/ablations.json, others beside it; the file keeps the variants that an earlier run of
 the same code, parameters and images measured.
 """
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.environment import RESULTS, code_hash, run_benchmark, write_result
+from benchmarks.environment import RESULTS, code_hash, read_result, run_benchmark, write_result
 from benchmarks.real_cv import changed, figures_of, folds_of, interval, measure
 from benchmarks.real_images import RealImages, load_real
 from semdefect.edge.cli import whole
@@ -31,33 +31,26 @@ from semdefect.errors import UserError
 from semdefect.network import file_sha256
 
 REFERENCE = "reference"
-#: The recipe, shortened so that all variants fit into hours: the student alone, on few fresh images.
-SHORT = (
-    "train_teacher.fresh_per_class=0",
-    "train_teacher.epochs=1",
-    "distill.alpha=1.0",
-    "distill.fresh_per_class=600",
-)
-#: Beside a teacher, which trains as params.yaml says.
-TAUGHT = ("distill.fresh_per_class=600",)
+#: The student without a teacher, whose training is as short as the stage allows: all variants fit into hours.
+ALONE = ("train_teacher.fresh_per_class=0", "train_teacher.epochs=1", "distill.alpha=1.0")
 VARIANTS: dict[str, tuple[str, ...]] = {
-    REFERENCE: SHORT,
-    "random weights": (*SHORT, "distill.init=scratch"),
-    "no fresh rendered images": (*SHORT, "distill.fresh_per_class=0"),
-    "real share 0.1": (*SHORT, "distill.real_share=0.1"),
-    "real share 0.7": (*SHORT, "distill.real_share=0.7"),
-    "no augmented children": (*SHORT, "synthesize.augmented_share=0.0"),
-    "cells not taught": (*SHORT, "distill.cell_weight=0.0"),
-    "resolution grows from 64 px": (*SHORT, "distill.start_resolution=64"),
-    "batches of 16": (*SHORT, "distill.batch_size=16"),
-    "batches of 128": (*SHORT, "distill.batch_size=128"),
-    "AdamW": (*SHORT, "distill.optimizer=adamw"),
-    "half of the batches mixed": (*SHORT, "distill.mixup=0.5"),
-    "no average of the weights": (*SHORT, "distill.ema_decay=0.0"),
-    "no label smoothing": (*SHORT, "distill.label_smoothing=0.0"),
-    "teacher, KL": TAUGHT,
-    "teacher, standardised KL": (*TAUGHT, "distill.method=standardised"),
-    "teacher, DIST": (*TAUGHT, "distill.method=dist"),
+    REFERENCE: ALONE,
+    "random weights": (*ALONE, "distill.init=scratch"),
+    "no fresh rendered images": (*ALONE, "distill.fresh_per_class=0"),
+    "real share 0.1": (*ALONE, "distill.real_share=0.1"),
+    "real share 0.7": (*ALONE, "distill.real_share=0.7"),
+    "no augmented children": (*ALONE, "synthesize.augmented_share=0.0"),
+    "cells not taught": (*ALONE, "distill.cell_weight=0.0"),
+    "resolution grows from 64 px": (*ALONE, "distill.start_resolution=64"),
+    "batches of 16": (*ALONE, "distill.batch_size=16"),
+    "batches of 128": (*ALONE, "distill.batch_size=128"),
+    "AdamW": (*ALONE, "distill.optimizer=adamw"),
+    "half of the batches mixed": (*ALONE, "distill.mixup=0.5"),
+    "no average of the weights": (*ALONE, "distill.ema_decay=0.0"),
+    "no label smoothing": (*ALONE, "distill.label_smoothing=0.0"),
+    "teacher, KL": (),
+    "teacher, standardised KL": ("distill.method=standardised",),
+    "teacher, DIST": ("distill.method=dist",),
 }
 Answers = dict[int, dict[str, NDArray[np.float64]]]
 
@@ -88,15 +81,27 @@ def show(variants: dict[str, Any]) -> None:
     Console().print(table)
 
 
-def earlier(name: str, about: dict[str, Any]) -> dict[str, Any]:
-    """The variants in the result file ``name`` that are still as here, if the file is ``about`` the same."""
+def recipe_sha256(content: dict[str, Any]) -> str:
+    """Hash of the parameters that a fold's models depend on: all but those of the evaluation, which does not run."""
+    kept = {block: values for block, values in content.items() if block != "evaluate"}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def earlier(name: str, about: dict[str, Any], recipes: dict[str, str]) -> dict[str, Any]:
+    """The variants in the result file ``name`` that are still as here, if file and reference are ``about`` the same.
+
+    Args:
+        name: of the result file.
+        about: code, images, folds, jobs and the reference's recipe.
+        recipes: variant → `recipe_sha256`.
+    """
     path = RESULTS / f"{name}.json"
     if not path.is_file():
         return {}
-    content = json.loads(path.read_text())
+    content = read_result(path, "variants")
     if any(content.get(key) != value for key, value in about.items()):
         return {}
-    return {key: one for key, one in content["variants"].items() if one["settings"] == list(VARIANTS.get(key, ()))}
+    return {key: one for key, one in content["variants"].items() if one.get("recipe") == recipes.get(key, "")}
 
 
 def collection_sha256(images: RealImages) -> str:
@@ -129,22 +134,21 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"--only {strange[0]!r}: there is no such variant; --list names them")
     images = load_real(options.real)
     folds, every = folds_of(images, options.folds, options.real)
-    contents = {
-        name: changed(settings)
-        for name, settings in VARIANTS.items()
-        if name == REFERENCE or not options.only or name in options.only
-    }
+    contents = {name: changed(settings) for name, settings in VARIANTS.items()}
+    recipes = {name: recipe_sha256(content) for name, content in contents.items()}
+    wanted = [name for name in VARIANTS if name == REFERENCE or not options.only or name in options.only]
     about = {"code": code_hash(), "collection": collection_sha256(images), "folds": folds, "jobs": options.jobs}
-    about["parameters"] = contents[REFERENCE]
+    about["reference"] = recipes[REFERENCE]
     result = "ablations" if folds == every else f"ablations_folds{'-'.join(map(str, folds))}"
-    variants, reference = earlier(result, about), None
-    for name, content in contents.items():
-        said = measure(images, folds, None, content, options.jobs)
+    variants, reference = earlier(result, about, recipes), None
+    for name in wanted:
+        said = measure(images, folds, None, contents[name], options.jobs)
         if code_hash() != about["code"]:
             raise UserError("the code changed during the run: start it again, in a clone if work on the code goes on")
         reference = said if reference is None else reference
-        variants[name] = {"settings": list(VARIANTS[name]), **compared(images, said, reference)}
-        path = write_result(result, about | {"variants": variants})
+        measured = {"settings": list(VARIANTS[name]), "recipe": recipes[name]}
+        variants[name] = measured | compared(images, said, reference)
+        path = write_result(result, about | {"variants": variants, "parameters": contents[REFERENCE]})
     show({name: variants[name] for name in VARIANTS if name in variants})
     print(f"written to {path}")
 

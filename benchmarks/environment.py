@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import json
 import os
 import platform
 import shutil
@@ -14,6 +15,7 @@ from typing import Any
 
 import semdefect
 from semdefect.atomic import write_json
+from semdefect.errors import UserError
 from semdefect.stage import orderly
 
 RESULTS = Path("benchmarks/results")
@@ -26,6 +28,22 @@ def write_result(name: str, figures: dict[str, Any]) -> Path:
     about = {"command": _command(), "commit": COMMIT, "environment": _environment()}
     write_json(path, figures | about)
     return path
+
+
+def read_result(path: Path, *keys: str) -> dict[str, Any]:
+    """What `write_result` wrote to ``path``, with at least these ``keys``.
+
+    Raises:
+        UserError: the file is broken or of another benchmark.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        missing = [key for key in keys if key not in content]
+    except (ValueError, TypeError):
+        raise UserError(f"{path} is broken: restore it with git checkout, or delete it and measure again") from None
+    if missing:
+        raise UserError(f"{path} has no {missing[0]}: restore it with git checkout, or delete it and measure again")
+    return content
 
 
 def _command() -> str:

@@ -42,7 +42,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.special import softmax
 
-from benchmarks.environment import RESULTS, code_hash, run_benchmark, write_result
+from benchmarks.environment import RESULTS, code_hash, read_result, run_benchmark, write_result
 from benchmarks.real_images import RealImages, load_real, probabilities
 from semdefect import CLASSES
 from semdefect.atomic import replacing
@@ -274,8 +274,10 @@ def changed(settings: Sequence[str]) -> dict[str, Any]:
         block, _, key = name.partition(".")
         if not value or key not in content.get(block, {}):
             raise UserError(f"--set {setting}: write it as block.key=value, with a key of {PARAMS}")
-        # Stages run in a workspace: a file must be found from there.
-        content[block][key] = str(Path(value).resolve()) if Path(value).is_file() else yaml.safe_load(value)
+        try:  # stages run in a workspace: a file must be found from there
+            content[block][key] = str(Path(value).resolve()) if Path(value).is_file() else yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UserError(f"--set {setting}: the value cannot be read as YAML") from None
     check_params(content, PARAMS, Params)
     return content
 
@@ -284,15 +286,24 @@ def plot(path: Path) -> None:
     """Draw mean class accuracy against the number of real images a class, from the result files there are.
 
     Raises:
-        UserError: there are fewer than two.
+        UserError: there are fewer than two, they are not of the same recipe, or ``path`` is no file to write.
     """
     from matplotlib import pyplot
 
-    points = []
+    if path.is_dir() or not path.name:
+        raise UserError(f"--plot {path}: name a file to write, such as curve.png")
+    points, recipes = [], {}
     for file in sorted(RESULTS.glob("real_cv*.json")):
-        figures = json.loads(file.read_text())
         if file.stem == "real_cv" or file.stem.removeprefix("real_cv_").isdecimal():
+            figures = read_result(file, "real_images", "parameters")
             points.append((figures["real_images"] / len(CLASSES), figures))
+            recipes[file.name] = {key: one for key, one in figures["parameters"].items() if key != "evaluate"}
+    (first, recipe), *others = recipes.items() or [("", {})]
+    different = [name for name, other in others if other != recipe]
+    if different:
+        raise UserError(
+            f"{', '.join(different)} and {first} are of other parameters: measure them again, or delete them"
+        )
     if len(points) < 2:
         raise UserError(f"{RESULTS} has {len(points)} measured point(s) of the curve: measure with --real-per-class")
     points.sort(key=lambda point: point[0])
@@ -409,7 +420,9 @@ def folds_of(images: RealImages, asked: Sequence[int] | None, source: Path) -> t
     """
     every = sorted(set(images.fold.tolist()))
     if every[0] < 0:
-        raise UserError(f"{source}/labels.csv has no column fold: number the folds, near-duplicates in one")
+        raise UserError(f"{source}/labels.csv has no column fold with numbers from 0: near-duplicates belong in one")
+    if len(every) < 2:
+        raise UserError(f"{source}/labels.csv has one fold only: nothing would be left to train on")
     folds = sorted(set(asked or every))
     if not set(folds) <= set(every):
         raise UserError(f"--folds {' '.join(map(str, folds))}: the collection has the folds {every[0]}-{every[-1]}")

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from semdefect import CLASSES
 from semdefect.edge.classifier import EdgeClassifier, Failure
+from semdefect.edge.image import open_gray
 from semdefect.errors import UserError
 
 
@@ -37,7 +38,7 @@ def load_real(folder: Path) -> RealImages:
     It has the columns ``path``, ``class``, ``original_class`` and, where the images come in folds, ``fold``.
 
     Raises:
-        UserError: the list is missing or broken, or names other classes or images that are not there.
+        UserError: the list is missing or broken, or names other classes or images that are not there or damaged.
     """
     listing = folder / "labels.csv"
     if not listing.is_file():
@@ -58,6 +59,8 @@ def load_real(folder: Path) -> RealImages:
     gone = next((path for path in paths if not path.is_file()), None)
     if gone:
         raise UserError(f"{listing} lists {gone}, which is not there")
+    for path in paths:  # before hours of training, not after
+        open_gray(path)
     truth = np.array([CLASSES.index(row["class"]) for row in rows])
     folds = [row.get("fold", "-1") for row in rows]
     strange = next((fold for fold in folds if not fold.removeprefix("-").isdecimal()), None)

@@ -5,8 +5,8 @@
     python -m benchmarks.sim2real --real ../shared/real_sem --seeds 3 --threads 1   # beside other work
     python -m benchmarks.sim2real --real ../shared/real_sem --epochs 4 --images 2000 --without bridge/fork
 
-The student starts from random weights, so its recipe is that of pretrain/params.yaml, which is made for them: labels
-and masks, no teacher. Threads, device and precision are params.yaml's (`base`). It is scored on all labelled
+The student starts from random weights, by the recipe of pretrain/params.yaml with `FROM_RANDOM` laid over: labels and
+masks, no teacher. Threads, device and precision are params.yaml's (`base`). It is scored on all labelled
 images of the folder, through the exported files and the device's code. Killed and run again it goes on; a finished
 seed of the same code and budget is not trained again (.scratch/sim2real). Only three seeds with the default budget and
 no family left out write benchmarks/results/sim2real.json; other runs write beside it, under a name of their own.
@@ -51,6 +51,15 @@ SCRATCH = Path(".scratch/sim2real")
 #: The budget of the quoted figure: rendered images a class, and passes over them.
 IMAGES, EPOCHS, SEEDS = 8_000, 6, 3
 VALIDATION = 60
+#: Laid over pretrain/params.yaml, which goes on from trained weights: random ones want a higher rate, growing images.
+FROM_RANDOM = {
+    "init": "scratch",
+    "start_resolution": 64,
+    "resolution": 112,
+    "fresh_size": 112,
+    "batch_size": 48,
+    "learning_rate": 0.004,
+}
 
 
 def train(base: Base, recipe: Student, without: frozenset[str], folder: Path) -> Path:
@@ -63,8 +72,9 @@ def train(base: Base, recipe: Student, without: frozenset[str], folder: Path) ->
     finished.unlink(missing_ok=True)
     accelerator = create_accelerator(base, bf16_pays=False)
     network = create_network(recipe.model, recipe.resolution)  # random weights: all it knows comes from this budget
-    data = fresh_images(recipe.fresh_per_class, recipe.resolution, STUDENT, base.seed, without)
-    validation = fresh_images(VALIDATION, recipe.resolution, BENCHMARK, base.seed)
+    size = recipe.fresh_size
+    data = fresh_images(recipe.fresh_per_class, recipe.resolution, STUDENT, base.seed, without, size)
+    validation = fresh_images(VALIDATION, recipe.resolution, BENCHMARK, base.seed, size=size)
     loss = LabelLoss(recipe.cell_weight)
     trainer = Trainer(folder.name, network, loss, recipe, data, accelerator, base.seed)
     trainer.run(validation, model, folder, identity)
@@ -164,7 +174,7 @@ def run(options: argparse.Namespace) -> None:
     images = load_real(options.real)
     params, recipe = load_params(), load_shaped(PRETRAIN_PARAMS, Pretrain).student
     threads = options.threads or params.base.threads
-    recipe = recipe.model_copy(update={"fresh_per_class": options.images, "epochs": options.epochs, "init": "scratch"})
+    recipe = recipe.model_copy(update=FROM_RANDOM | {"fresh_per_class": options.images, "epochs": options.epochs})
     without = frozenset(options.without)
     _check(without)
     parts = [f"{options.images}x{options.epochs}", *(family.replace("/", "-") for family in sorted(without))]

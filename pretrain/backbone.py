@@ -7,9 +7,11 @@ from typing import Any
 
 from semdefect import CLASSES
 from semdefect.device import create_accelerator
+from semdefect.errors import UserError
 from semdefect.images import ImageSet
 from semdefect.network import (
     SEM_WEIGHTS,
+    check_architecture,
     create_network,
     file_sha256,
     load_network,
@@ -30,7 +32,8 @@ METRICS = Path("pretrain/metrics")
 TRAINED = Path(".scratch/pretrained")
 #: Validation images a class; they only tell which epoch was the best.
 VALIDATION = 150
-ROLES = ("teacher", "student")
+#: The two networks, and the family of timm's models that each is of.
+ROLES = {"teacher": "convnext", "student": "mobilenetv3"}
 #: Epochs that show the same images, in other views, before new ones are drawn: to draw takes a quarter to a half of the
 #: time of an epoch.
 PASSES = 3
@@ -38,7 +41,7 @@ PASSES = 3
 
 def seed_of(seed: int, role: str, draw: int) -> int:
     """Base seed of the images of a draw, another one for every role and draw."""
-    return seed + 1 + len(ROLES) * draw + ROLES.index(role)
+    return seed + 1 + len(ROLES) * draw + list(ROLES).index(role)
 
 
 def draws_before(origin: dict[str, Any]) -> int:
@@ -59,15 +62,21 @@ def pretrain(role: str, recipe: Training, base: Base, loss: Loss, helper: Path |
         base: the ``base`` block.
         loss: what it learns.
         helper: weights of a network that takes part in the loss.
+
+    Raises:
+        UserError: model, weights to start from or number of images cannot be used.
     """
+    check_architecture(recipe.model, ROLES[role], f"{role}.model")
+    if not recipe.fresh_per_class:
+        raise UserError(f"{role}.fresh_per_class is 0: pretraining has no other images")
     accelerator = create_accelerator(base, bf16_pays=role == "teacher")
+    network = create_network(recipe.model, recipe.resolution, recipe.init, recipe.hub_revision, f"{role}.init")
     # Read now: training may write to the very file that it starts from.
     start = sem_weights(recipe.model, f"{role}.init") if recipe.init == "sem" else Path(recipe.init)
     origin = read_provenance(start) if start.is_file() else {}
     hashes = {"start": weights_hash(recipe.model, recipe.init), "script": file_sha256(Path(__file__))}
     hashes |= {"helper": file_sha256(helper)} if helper else {}
     before = draws_before(origin)  # images that the weights know already are not drawn again
-    network = create_network(recipe.model, recipe.resolution, recipe.init, recipe.hub_revision, f"{role}.init")
 
     @lru_cache(maxsize=1)
     def drawn(number: int) -> ImageSet:

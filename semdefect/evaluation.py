@@ -115,18 +115,24 @@ class Outcome:
         }
 
 
-def run_models(edge: Path, teacher: Path, sets: dict[str, TestSet], threads: int) -> dict[str, dict[str, Outcome]]:
+def load_students(edge: Path, threads: int) -> dict[str, EdgeClassifier]:
+    """The exported files in the folder ``edge`` by name, on ``threads`` threads of ONNX Runtime."""
+    return {name: EdgeClassifier(edge / f"{name}.onnx", threads) for name in MODELS[1:]}
+
+
+def run_models(
+    students: dict[str, EdgeClassifier], teacher: Path, sets: dict[str, TestSet], threads: int
+) -> dict[str, dict[str, Outcome]]:
     """Outcome of each model on each test set, ``[model][test set]``.
 
     Args:
-        edge: folder of ``student_fp32.onnx`` and ``student_int8.onnx``.
+        students: the exported files by name.
         teacher: checkpoint of the teacher; its temperature is 1 and it has no guard.
         sets: the test sets.
-        threads: of ONNX Runtime and torch.
+        threads: of torch.
     """
     torch.set_num_threads(threads)
     outcomes: dict[str, dict[str, Outcome]] = {name: {} for name in MODELS}
-    students = {name: EdgeClassifier(edge / f"{name}.onnx", threads) for name in MODELS[1:]}
     for set_name, images in sets.items():
         if set_name == "mixed":
             continue  # put together from its parts below

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from semdefect.errors import UserError
 from semdefect.manifest import LARGEST_SIZE, LEAST_SIZE
@@ -79,11 +79,14 @@ class Training(Block):
     cell_weight: Annotated[float, Field(ge=0)]
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
 
-    @model_validator(mode="after")
-    def _start_exists(self) -> Self:
-        if self.init not in ("scratch", "sem", "imagenet") and not Path(self.init).is_file():
-            raise ValueError(f"init is {self.init!r}: use scratch, sem, imagenet or the path of a .safetensors file")
-        return self
+    @field_validator("init")
+    @classmethod
+    def _start_exists(cls, init: str) -> str:
+        if init not in ("scratch", "sem", "imagenet") and not Path(init).is_file():
+            raise ValueError(
+                f"there is no file {init!r}: use scratch, sem, imagenet or the path of a .safetensors file"
+            )
+        return init
 
     @model_validator(mode="after")
     def _grow(self) -> Self:
@@ -177,8 +180,10 @@ def _sentence(error: dict[str, Any], shape: type[Block]) -> str:
     if error["type"] == "value_error":  # of a whole block: the sentence says it all
         return f"{key}: {error['ctx']['error']}"
     reason = error["msg"][0].lower() + error["msg"][1:]
-    if error["type"].startswith(("float", "int")) and isinstance(error["input"], str):
+    if error["type"].startswith("float") and isinstance(error["input"], str):
         reason += ", written like 0.001 or 1.0e-3"
+    if error["type"].startswith("int") and isinstance(error["input"], str):
+        reason += ", written like 300"
     return f"{key} is {error['input']!r}: {reason}"
 
 
@@ -213,7 +218,7 @@ def load_shaped(path: str | Path, shape: type[Shape]) -> Shape:
     except FileNotFoundError:
         if own:
             raise UserError(f"{path} is not in {Path.cwd()}: run stages from the repository's root") from None
-        raise UserError(f"{path} is not there: check the path") from None
+        raise UserError(f"{path} is not there: check the path, and that you are in the repository's root") from None
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as broken:
         raise UserError(f"{path} cannot be read as YAML: {' '.join(str(broken).split())}") from None
     if not isinstance(content, dict):

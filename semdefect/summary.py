@@ -27,28 +27,23 @@ def _read(path: Path, key: str) -> dict[str, Any]:
 
 
 def summary_table() -> Table:
-    """Rows teacher, student FP32, student INT8; columns the test sets, size and file.
+    """Rows teacher, student FP32, student INT8; columns the test sets and the file's size.
 
     Raises:
         UserError: the metrics of a run are not there.
     """
     accuracy = _read(Path("metrics/evaluate/summary.json"), "accuracy")
     megabytes = _read(Path("metrics/export_onnx/export.json"), "megabytes")
-    table = Table(title="Accuracy on the test split")
+    table = Table(title="Accuracy")
     table.add_column("model", no_wrap=True)
     test_sets = [name for name in ("clean", "noisy", "mixed", "fresh", "real") if name in accuracy]
     for name in test_sets:
         table.add_column(name, justify="right")
     table.add_column("size", justify="right")
-    table.add_column("file", no_wrap=True)
-    files = {
-        "teacher": ("–", "–"),
-        "student_fp32": (f"{megabytes['fp32']} MB", "student_fp32.onnx"),
-        "student_int8": (f"{megabytes['int8']} MB", "student_int8.onnx"),
-    }
-    for model, (size, file) in files.items():
+    sizes = {"teacher": "–", "student_fp32": f"{megabytes['fp32']} MB", "student_int8": f"{megabytes['int8']} MB"}
+    for model, size in sizes.items():
         shares = [f"{accuracy[name][model]:.1%}" for name in test_sets]
-        table.add_row(model.replace("_", " ").replace("fp32", "FP32").replace("int8", "INT8"), *shares, size, file)
+        table.add_row(model.replace("_", " ").replace("fp32", "FP32").replace("int8", "INT8"), *shares, size)
     return table
 
 
@@ -58,7 +53,9 @@ def main() -> None:
     try:
         console = Console()
         console.print(summary_table())
-        console.print(f"ONNX files: {EDGE}, report with pictures: {REPORT}", highlight=False)
+        console.print(
+            f"files: {EDGE}/student_fp32.onnx, student_int8.onnx; report with pictures: {REPORT}", highlight=False
+        )
     except UserError as error:
         sys.exit(f"error: {error}")
 

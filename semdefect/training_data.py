@@ -25,7 +25,7 @@ from semdefect.synthesis import render
 
 #: Showing an image more often in an epoch teaches the network that image.
 MOST_REPEATS = 40
-#: Where `kept_images` keeps them: a file a stream, 0.3 GB in the default run. Scratch: may be deleted between runs.
+#: Where `kept_images` keeps them: a file a stream, 0.2 GB in the default run. Scratch: may be deleted between runs.
 KEPT = SCRATCH / "fresh"
 #: Images a worker renders at a time.
 _CHUNK = 50
@@ -98,7 +98,7 @@ def fresh_images(
     without: frozenset[str] = frozenset(),
     size: int | None = None,
 ) -> ImageSet:
-    """``per_class`` rendered images of each class for training only, from a seed stream that no split holds.
+    """``per_class`` rendered images of each class from a seed ``stream`` that no split holds.
 
     They are rendered at ``size`` px, where it is given, and resized to ``resolution`` as in the network: an image that
     was made small has other noise and edges than one that was rendered small. Families named in ``without``

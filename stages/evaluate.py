@@ -4,7 +4,8 @@
     python -m stages.evaluate
     python -m semdefect.summary     # the result as a short table
 
-Reads data/splits/test.csv, models/edge/ and models/teacher/; writes metrics/evaluate/ and metrics/report.html.
+Reads data/splits/test.csv, models/edge/ and models/teacher/, renders fresh test images (`evaluate.fresh_per_class`);
+writes metrics/evaluate/ and metrics/report.html.
 """
 
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from semdefect.atomic import write_json
-from semdefect.evaluation import MODELS, SHIPPED, load_test_sets, run_models, summarise
+from semdefect.evaluation import MODELS, SHIPPED, load_students, load_test_sets, run_models, summarise
 from semdefect.manifest import SPLITS, read_manifest
 from semdefect.params import Params
 from semdefect.plots import confusion_picture, error_sheet, reliability_picture, write_tables
@@ -26,8 +27,9 @@ METRICS = Path("metrics/evaluate")
 
 def main(params: Params) -> None:
     """Run all models on all test sets; write figures, tables, pictures and the report."""
+    students = load_students(EDGE, params.base.threads)  # what is missing is said before images are rendered
     sets = load_test_sets(read_manifest(SPLITS / "test.csv"), params.evaluate, params.base.seed)
-    outcomes = run_models(EDGE, TEACHER, sets, params.base.threads)
+    outcomes = run_models(students, TEACHER, sets, params.base.threads)
     details = {name: {key: outcomes[name][key].figures() for key in sets} for name in MODELS}
     summary = summarise(outcomes, details)
 

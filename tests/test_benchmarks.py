@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from benchmarks import ablations, real_cv, sim2real, synthesis
 from benchmarks.environment import run_benchmark
 from benchmarks.real_images import RealImages, load_real
 from semdefect import CLASSES
+from semdefect.atomic import write_json
 from semdefect.errors import UserError
 from semdefect.synthesis import families_of
 
@@ -58,6 +60,7 @@ def test_a_collection_is_read_as_listed(collection):
         ("path,class,original_class\na.png,tidy,t\n", "tidy"),
         ("path,class,original_class\na.png,via\n", "too few"),
         ("path,class,original_class\na.png,via,via\n", "a.png, which is not there"),
+        ("path,class,original_class\nlabels.csv,via,via\n", ": is no image"),
     ],
 )
 def test_a_broken_list_is_named(tmp_path, text, fault):
@@ -218,21 +221,54 @@ def test_the_interval_of_a_coin_is_as_wide_as_theory_says():
         (["--real", "FOLDED", "--set", "distill.alpha"], "--set distill.alpha: write it as block.key=value"),
         (["--real", "FOLDED", "--set", "distill.beta=1"], "--set distill.beta=1"),
         (["--real", "FOLDED", "--set", "distill.alpha=2"], "distill.alpha is 2"),
+        (["--real", "FOLDED", "--set", "distill.alpha=[1"], "--set distill.alpha=[1: the value cannot be read as YAML"),
         (["--real", "FOLDED", "--folds", 2], "folds 0-1"),
+        (["--real", "ONE_FOLD"], "one fold only"),
         (["--real", "COLLECTION"], "no column fold"),
         (["--plot", "curve.png"], "0 measured"),
+        (["--plot", ""], "name a file"),
     ],
 )
 def test_what_cannot_be_cross_validated_is_said_before_work_starts(
     collection, folded, tmp_path, monkeypatch, arguments, words
 ):
     monkeypatch.chdir(tmp_path)
-    places = {"FOLDED": folded, "COLLECTION": collection}
+    one_fold = folded.with_name("one_fold")
+    shutil.copytree(folded, one_fold)
+    listing = (folded / "labels.csv").read_text().splitlines()
+    (one_fold / "labels.csv").write_text("\n".join([listing[0], *(f"{line[:-1]}0" for line in listing[1:])]))
+    places = {"FOLDED": folded, "COLLECTION": collection, "ONE_FOLD": one_fold}
     monkeypatch.setattr("sys.argv", ["real_cv", *(str(places.get(part, part)) for part in arguments)])
     with pytest.raises(SystemExit) as refused:
         run_benchmark(real_cv.run, real_cv.parser())
     assert str(refused.value).startswith("error: ") and words in str(refused.value)
     assert not Path(".scratch").exists() and not Path("curve.png").exists()
+
+
+def point(name, height, content):
+    figures = {"real_images": 8.0 * height, "parameters": content}
+    for model in real_cv.MODELS:
+        figures |= {f"{model}_mean_class_accuracy": 0.7, f"{model}_mean_class_accuracy_interval": [0.6, 0.8]}
+    write_json(Path("benchmarks/results") / name, figures)
+
+
+def test_the_curve_is_of_one_recipe(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    point("real_cv.json", 74, {"distill": {"alpha": 0.5}, "evaluate": {"fresh_per_class": 1}})
+    point("real_cv_4.json", 4, {"distill": {"alpha": 0.5}, "evaluate": {"fresh_per_class": 2}})
+    point("real_cv_folds0.json", 74, {"distill": {"alpha": 0.9}})  # a trial: no point of the curve
+    real_cv.plot(Path("curve.png"))
+    with Image.open("curve.png") as curve:
+        assert curve.size == (720, 480)
+    point("real_cv_16.json", 16, {"distill": {"alpha": 0.9}})
+    with pytest.raises(UserError, match=r"real_cv_16\.json.* and real_cv\.json are of other parameters"):
+        real_cv.plot(Path("curve.png"))
+    Path("benchmarks/results/real_cv_16.json").write_text("{")
+    with pytest.raises(UserError, match=r"real_cv_16\.json is broken"):
+        real_cv.plot(Path("curve.png"))
+    Path("benchmarks/results/real_cv_16.json").write_text("{}")
+    with pytest.raises(UserError, match=r"real_cv_16\.json has no real_images"):
+        real_cv.plot(Path("curve.png"))
 
 
 TINY = {
@@ -420,6 +456,9 @@ def test_ablations_keep_what_the_same_code_has_measured(folded, tmp_path, monkey
     monkeypatch.setitem(ablations.VARIANTS, "reference", ())
     run_with("--only", "AdamW")
     assert kept() == {"reference", "AdamW"}
+    monkeypatch.setitem(ablations.VARIANTS, "AdamW", ("distill.optimizer=adamw", "distill.epochs=1"))
+    run_with("--only", "no label smoothing")
+    assert kept() == {"reference", "no label smoothing"}  # what its name stands for has changed
     monkeypatch.setattr(ablations, "code_hash", lambda: "other")
     run_with("--only", "batches of 16")
     assert kept() == {"reference", "batches of 16"}

@@ -64,6 +64,8 @@ def test_whole_numbers_stand_for_floats():
         ("base.device", "tpu", "'tpu'", "'auto', 'cpu', 'cuda' or 'mps'"),
         ("synthesize.images_per_class", 7, "7", "greater than or equal to 8"),
         ("export_onnx.target_purity", 1, "1", "less than 1"),
+        ("evaluate.fresh_per_class", -1, "-1", "greater than or equal to 0"),
+        ("evaluate.fresh_per_class", "many", "'many'", "integer, written like 300"),
         ("evaluate.noisy.contrast", 0, "0", "greater than 0"),
         ("evaluate.noisy", 3, "3", "dictionary"),
     ],

@@ -102,6 +102,22 @@ def test_the_side_pipeline_lists_what_its_scripts_use():
         assert Path(path).stem == getattr(load_shaped(ROOT / "pretrain/params.yaml", Pretrain), role).model
 
 
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"model": "mobilenetv3_none"}, r"^student\.model is 'mobilenetv3_none'"),
+        ({"fresh_per_class": 0}, r"^student\.fresh_per_class is 0"),
+        ({"init": str(ROOT / "README.md")}, r"^student\.init: .*README\.md does not hold weights"),
+    ],
+)
+def test_what_cannot_be_pretrained_is_said_before_images_are_rendered(weights, monkeypatch, changes, fault):
+    monkeypatch.setattr(backbone, "fresh_images", None)
+    checked = params(distill={"model": "mobilenetv3_small_050", "init": "scratch"} | changes)
+    with pytest.raises(UserError, match=fault):
+        backbone.pretrain("student", checked.distill, checked.base, LabelLoss(1.0))
+    assert not weights.exists()
+
+
 def test_no_two_draws_of_any_role_are_the_same():
     seeds = [backbone.seed_of(7, role, number) for role in backbone.ROLES for number in range(50)]
     assert len(set(seeds)) == len(seeds) and 7 not in seeds

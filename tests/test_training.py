@@ -316,7 +316,7 @@ def test_seeds_of_all_uses_differ():
     used = [
         seeds.image_seed(base, stream, index)
         for base in (0, 1, 17)
-        for stream in (seeds.DATA_SET, seeds.TEACHER, seeds.STUDENT)
+        for stream in (seeds.DATA_SET, seeds.TEACHER, seeds.STUDENT, seeds.BENCHMARK, seeds.PRETRAIN, seeds.TEST)
         for index in (0, 1, 2400, 10**7 - 1)
     ]
     assert len(set(used)) == len(used)
