@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.environment import RESULTS, code_hash, read_result, run_benchmark, write_result
-from benchmarks.real_cv import changed, figures_of, folds_of, interval, measure
+from benchmarks.real_cv import changed, figures_of, folds_of, interval, measure, recipe_of
 from benchmarks.real_images import RealImages, load_real
 from semdefect.edge.cli import whole
 from semdefect.edge.table import percent
@@ -82,9 +82,8 @@ def show(variants: dict[str, Any]) -> None:
 
 
 def recipe_sha256(content: dict[str, Any]) -> str:
-    """Hash of the parameters that a fold's models depend on: all but those of the evaluation, which does not run."""
-    kept = {block: values for block, values in content.items() if block != "evaluate"}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+    """Hash of `recipe_of` the parameters ``content``."""
+    return hashlib.sha256(json.dumps(recipe_of(content), sort_keys=True).encode()).hexdigest()
 
 
 def earlier(name: str, about: dict[str, Any], recipes: dict[str, str]) -> dict[str, Any]:

@@ -282,6 +282,11 @@ def changed(settings: Sequence[str]) -> dict[str, Any]:
     return content
 
 
+def recipe_of(content: dict[str, Any]) -> dict[str, Any]:
+    """The parameters that a fold's models depend on: all but those of the evaluation, which does not run."""
+    return {block: values for block, values in content.items() if block != "evaluate"}
+
+
 def plot(path: Path) -> None:
     """Draw mean class accuracy against the number of real images a class, from the result files there are.
 
@@ -297,7 +302,7 @@ def plot(path: Path) -> None:
         if file.stem == "real_cv" or file.stem.removeprefix("real_cv_").isdecimal():
             figures = read_result(file, "real_images", "parameters")
             points.append((figures["real_images"] / len(CLASSES), figures))
-            recipes[file.name] = {key: one for key, one in figures["parameters"].items() if key != "evaluate"}
+            recipes[file.name] = recipe_of(figures["parameters"])
     (first, recipe), *others = recipes.items() or [("", {})]
     different = [name for name, other in others if other != recipe]
     if different:
