@@ -14,8 +14,9 @@ the same code, parameters and images measured.
 import argparse
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,24 +34,48 @@ from semdefect.network import file_sha256
 REFERENCE = "reference"
 #: The student without a teacher, whose training is as short as the stage allows: all variants fit into hours.
 ALONE = ("train_teacher.fresh_per_class=0", "train_teacher.epochs=1", "distill.alpha=1.0")
-VARIANTS: dict[str, tuple[str, ...]] = {
-    REFERENCE: ALONE,
-    "random weights": (*ALONE, "distill.init=scratch"),
-    "no fresh rendered images": (*ALONE, "distill.fresh_per_class=0"),
-    "real share 0.1": (*ALONE, "distill.real_share=0.1"),
-    "real share 0.7": (*ALONE, "distill.real_share=0.7"),
-    "no augmented children": (*ALONE, "synthesize.augmented_share=0.0"),
-    "cells not taught": (*ALONE, "distill.cell_weight=0.0"),
-    "resolution grows from 64 px": (*ALONE, "distill.start_resolution=64"),
-    "batches of 16": (*ALONE, "distill.batch_size=16"),
-    "batches of 128": (*ALONE, "distill.batch_size=128"),
-    "AdamW": (*ALONE, "distill.optimizer=adamw"),
-    "half of the batches mixed": (*ALONE, "distill.mixup=0.5"),
-    "no average of the weights": (*ALONE, "distill.ema_decay=0.0"),
-    "no label smoothing": (*ALONE, "distill.label_smoothing=0.0"),
-    "teacher, KL": (),
-    "teacher, standardised KL": ("distill.method=standardised",),
-    "teacher, DIST": ("distill.method=dist",),
+
+
+class Variant(NamedTuple):
+    """What differs from the default recipe.
+
+    Attributes:
+        settings: parameters, as `benchmarks.real_cv` takes them by ``--set``.
+        against: the variant that it is compared with.
+        part: name in `benchmarks.altered` of a part that is no parameter.
+    """
+
+    settings: tuple[str, ...]
+    against: str = REFERENCE
+    part: str = ""
+
+
+VARIANTS = {
+    REFERENCE: Variant(ALONE),
+    "random weights": Variant((*ALONE, "distill.init=scratch")),
+    "no fresh rendered images": Variant((*ALONE, "distill.fresh_per_class=0")),
+    "real share 0.1": Variant((*ALONE, "distill.real_share=0.1")),
+    "real share 0.7": Variant((*ALONE, "distill.real_share=0.7")),
+    "no augmented children": Variant((*ALONE, "synthesize.augmented_share=0.0")),
+    "cells not taught": Variant((*ALONE, "distill.cell_weight=0.0")),
+    "resolution grows from 64 px": Variant((*ALONE, "distill.start_resolution=64")),
+    "batches of 16": Variant((*ALONE, "distill.batch_size=16")),
+    "batches of 128": Variant((*ALONE, "distill.batch_size=128")),
+    "AdamW": Variant((*ALONE, "distill.optimizer=adamw")),
+    "half of the batches mixed": Variant((*ALONE, "distill.mixup=0.5")),
+    "no average of the weights": Variant((*ALONE, "distill.ema_decay=0.0")),
+    "no label smoothing": Variant((*ALONE, "distill.label_smoothing=0.0")),
+    **{
+        part: Variant(ALONE, part=part)
+        for part in ("no random views", "constant learning rate", "gradients of any length", "batch norm re-estimated")
+    },
+    "random weights, input at a fixed scale": Variant(
+        (*ALONE, "distill.init=scratch"), "random weights", "input at a fixed scale"
+    ),
+    "teacher, KL": Variant(()),
+    "teacher, standardised KL": Variant(("distill.method=standardised",), "teacher, KL"),
+    "teacher, DIST": Variant(("distill.method=dist",), "teacher, KL"),
+    "teacher sees another view": Variant((), "teacher, KL", "teacher sees another view"),
 }
 Answers = dict[int, dict[str, NDArray[np.float64]]]
 
@@ -73,17 +98,32 @@ def compared(images: RealImages, said: Answers, reference: Answers) -> dict[str,
 
 def show(variants: dict[str, Any]) -> None:
     """Print a row a variant."""
-    table = Table("change", "mean class accuracy (INT8)", "difference", "95 %")
+    table = Table("change", "mean class accuracy (INT8)", "difference", "95 %", "against")
     for name, figures in variants.items():
         low, high = (f"{100 * bound:+.1f}" for bound in figures["difference_interval"])
         gain = f"{100 * figures['difference']:+.1f}"
-        table.add_row(name, percent(figures["int8_mean_class_accuracy"]), gain, f"{low} to {high}")
+        table.add_row(name, percent(figures["int8_mean_class_accuracy"]), gain, f"{low} to {high}", figures["against"])
     Console().print(table)
 
 
-def recipe_sha256(content: dict[str, Any]) -> str:
-    """Hash of `recipe_of` the parameters ``content``."""
-    return hashlib.sha256(json.dumps(recipe_of(content), sort_keys=True).encode()).hexdigest()
+def recipe_sha256(variant: Variant) -> str:
+    """Hash of what ``variant`` stands for."""
+    about = [recipe_of(changed(variant.settings)), variant.part, variant.against]
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+
+def asked_for(names: Sequence[str] | None) -> list[str]:
+    """The variants called ``names`` (default: all) and those that they are compared with, these first.
+
+    Raises:
+        UserError: there is none of a name.
+    """
+    strange = sorted(set(names or []) - set(VARIANTS))
+    if strange:
+        raise UserError(f"--only {strange[0]!r}: there is no such variant; --list names them")
+    wanted = set(names or VARIANTS) | {REFERENCE}
+    wanted |= {VARIANTS[name].against for name in wanted}
+    return [name for name in VARIANTS if name in wanted]
 
 
 def earlier(name: str, about: dict[str, Any], recipes: dict[str, str]) -> dict[str, Any]:
@@ -114,7 +154,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("--real", type=Path, metavar="FOLDER", help="labelled real images, with labels.csv and its folds")
     top.add_argument("--folds", type=whole(0, 100), nargs="+", metavar="K", help="folds to hold out (default: each)")
-    top.add_argument("--only", nargs="+", metavar="NAME", help="these variants and the reference")
+    top.add_argument("--only", nargs="+", metavar="NAME", help="these variants and those that they are compared with")
     top.add_argument("--jobs", type=whole(1, 64), default=1, metavar="N", help="folds at a time (default: 1)")
     top.add_argument("--list", action="store_true", help="print the variants and their settings, and stop")
     return top
@@ -123,31 +163,27 @@ def parser() -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> None:
     """Measure variant after variant; each is written as soon as it is there."""
     if options.list:
-        for name, settings in VARIANTS.items():
-            print(f"{name}: {' '.join(settings)}")
+        for name, variant in VARIANTS.items():
+            print(f"{name}: {' '.join([*variant.settings, *([f'({variant.part})'] if variant.part else [])])}")
         return
     if not options.real:
         raise UserError("--real FOLDER is missing: the labelled real images to train and score with")
-    strange = sorted(set(options.only or []) - set(VARIANTS))
-    if strange:
-        raise UserError(f"--only {strange[0]!r}: there is no such variant; --list names them")
+    wanted = asked_for(options.only)
     images = load_real(options.real)
     folds, every = folds_of(images, options.folds, options.real)
-    contents = {name: changed(settings) for name, settings in VARIANTS.items()}
-    recipes = {name: recipe_sha256(content) for name, content in contents.items()}
-    wanted = [name for name in VARIANTS if name == REFERENCE or not options.only or name in options.only]
+    recipes = {name: recipe_sha256(variant) for name, variant in VARIANTS.items()}
     about = {"code": code_hash(), "collection": collection_sha256(images), "folds": folds, "jobs": options.jobs}
     about["reference"] = recipes[REFERENCE]
     result = "ablations" if folds == every else f"ablations_folds{'-'.join(map(str, folds))}"
-    variants, reference = earlier(result, about, recipes), None
+    variants, said = earlier(result, about, recipes), dict[str, Answers]()
     for name in wanted:
-        said = measure(images, folds, None, contents[name], options.jobs)
+        variant = VARIANTS[name]
+        said[name] = measure(images, folds, None, changed(variant.settings), options.jobs, variant.part)
         if code_hash() != about["code"]:
             raise UserError("the code changed during the run: start it again, in a clone if work on the code goes on")
-        reference = said if reference is None else reference
-        measured = {"settings": list(VARIANTS[name]), "recipe": recipes[name]}
-        variants[name] = measured | compared(images, said, reference)
-        path = write_result(result, about | {"variants": variants, "parameters": contents[REFERENCE]})
+        measured = variant._asdict() | {"recipe": recipes[name]}
+        variants[name] = measured | compared(images, said[name], said[variant.against])
+        path = write_result(result, about | {"variants": variants, "parameters": changed(ALONE)})
     show({name: variants[name] for name in VARIANTS if name in variants})
     print(f"written to {path}")
 

@@ -42,6 +42,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.special import softmax
 
+from benchmarks.altered import STAGES as ALTERED
 from benchmarks.environment import RESULTS, code_hash, read_result, run_benchmark, write_result
 from benchmarks.real_images import RealImages, load_real, probabilities
 from semdefect import CLASSES
@@ -100,20 +101,22 @@ def prepare(workspace: Path, images: RealImages, training: NDArray[np.int64], co
         temporary.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
-def identities(code: str, files: Sequence[tuple[str, str]], content: dict[str, Any]) -> dict[str, str]:
+def identities(code: str, files: Sequence[tuple[str, str]], content: dict[str, Any], part: str = "") -> dict[str, str]:
     """For each stage, a hash of all that its results depend on: code, real images, parameters of it and those before.
 
     Args:
         code: hash of the code.
         files: place and hash of each real image that trains.
         content: parameters, block → key → value.
+        part: name in `benchmarks.altered` of what is altered, if anything.
     """
     digest = hashlib.sha256(json.dumps([code, files, content["base"]]).encode())
     hashes = {}
     for stage in STAGES:
         block = content.get(stage, {})
         start = weights_hash(block["model"], block["init"]) if "init" in block else ""
-        digest.update(json.dumps([stage, block, start]).encode())
+        altered = [part, file_sha256(ROOT / "benchmarks/altered.py")] if part and stage in ALTERED else []
+        digest.update(json.dumps([stage, block, start, *altered]).encode())
         hashes[stage] = digest.hexdigest()[:16]
     return hashes
 
@@ -161,8 +164,10 @@ class Children:
             process.wait()
 
 
-def run_stages(workspace: Path, code: str, wanted: dict[str, str], children: Children) -> None:
+def run_stages(workspace: Path, code: str, wanted: dict[str, str], children: Children, part: str = "") -> None:
     """Run those stages in ``workspace`` that no workspace has run with the identities that are ``wanted``.
+
+    Where a ``part`` of `benchmarks.altered` is named, its stages run with it.
 
     Raises:
         UserError: a stage failed (its own words are on the screen), or the code is no longer that of the hash ``code``.
@@ -176,7 +181,8 @@ def run_stages(workspace: Path, code: str, wanted: dict[str, str], children: Chi
             mark(finished, identity)
             continue
         print(f"{workspace.name}: {stage}", flush=True)
-        if children.run([sys.executable, "-m", f"stages.{stage}"], workspace, environment):
+        program = ["benchmarks.altered", part, stage] if part and stage in ALTERED else [f"stages.{stage}"]
+        if children.run([sys.executable, "-m", *program], workspace, environment):
             raise UserError(f"stage {stage} failed in {workspace}; what it said stands above")
         if code_hash() != code:
             raise UserError("the code changed during the run: start it again, in a clone if work on the code goes on")
@@ -375,7 +381,12 @@ def run(options: argparse.Namespace) -> None:
 
 
 def measure(
-    images: RealImages, folds: Sequence[int], per_class: int | None, content: dict[str, Any], jobs: int
+    images: RealImages,
+    folds: Sequence[int],
+    per_class: int | None,
+    content: dict[str, Any],
+    jobs: int,
+    part: str = "",
 ) -> dict[int, dict[str, NDArray[np.float64]]]:
     """Run the stages for each of ``folds``; what each model says of the fold's images.
 
@@ -385,6 +396,7 @@ def measure(
         per_class: real training images a class, None for all.
         content: parameters; the jobs share ``base.threads``.
         jobs: folds at a time.
+        part: name in `benchmarks.altered` of what is altered, if anything.
 
     Returns:
         Fold → model → probabilities ``[N, 8]``.
@@ -393,7 +405,7 @@ def measure(
     content = content | {"base": content["base"] | {"threads": max(1, content["base"]["threads"] // jobs)}}
     code, children = code_hash(), Children()
     (SCRATCH / "fresh").mkdir(parents=True, exist_ok=True)
-    work = (delayed(_fold)(images, fold, per_class, content, code, children) for fold in folds)
+    work = (delayed(_fold)(images, fold, per_class, content, code, children, part) for fold in folds)
     try:
         with alone():
             answered = Parallel(n_jobs=jobs, backend="threading")(work)
@@ -441,17 +453,18 @@ def _fold(
     content: dict[str, Any],
     code: str,
     children: Children,
+    part: str,
 ) -> dict[str, NDArray[np.float64]]:
     """Answers for the images of a fold, from a workspace that is finished, goes on, or begins."""
     training = chosen(images, fold, per_class)
     held_out = [images.paths[index] for index in np.flatnonzero(images.fold == fold)]
     files = [(staged(images, index), file_sha256(images.paths[index])) for index in training]
-    wanted = identities(code, files, content)
+    wanted = identities(code, files, content, part)
     identity = list(wanted.values())[-1]
     workspace = SCRATCH / (f"fold{fold}_{identity}" if len(training) else f"rendered_{identity}")
     if not (workspace / PARAMS).is_file():
         prepare(workspace, images, training, content)
-    run_stages(workspace, code, wanted, children)
+    run_stages(workspace, code, wanted, children, part)
     return answers(workspace, held_out, content["base"]["threads"])
 
 

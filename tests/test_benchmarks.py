@@ -12,7 +12,7 @@ from PIL import Image
 from samples import params_content, stripes, written
 from scipy.ndimage import gaussian_filter1d
 
-from benchmarks import ablations, real_cv, sim2real, synthesis
+from benchmarks import ablations, altered, real_cv, sim2real, synthesis
 from benchmarks.environment import run_benchmark
 from benchmarks.real_images import RealImages, load_real
 from semdefect import CLASSES
@@ -314,6 +314,12 @@ def test_a_fold_goes_through_the_stages_once(folded, tmp_path, monkeypatch, capf
     (other,) = set(Path(".scratch/real_cv").glob("fold1_*")) - {workspace}
     assert written(other / "data/synthetic") == written(workspace / "data/synthetic")
     assert written(other / "models/teacher") == written(workspace / "models/teacher")
+    images, content = load_real(folded), yaml.safe_load((workspace / "params.yaml").read_text())
+    real_cv.measure(images, [1], 1, content, 1, "no random views")
+    said = capfd.readouterr().out
+    assert "train_teacher taken over" in said and "distill taken over" not in said
+    (altered,) = set(Path(".scratch/real_cv").glob("fold1_*")) - {workspace, other}
+    assert written(altered / "models/student") != written(workspace / "models/student")
 
 
 FILES = [("data/real/via/00000_a.png", "1f"), ("data/real/clean/00001_b.png", "2f")]
@@ -416,9 +422,17 @@ def test_a_variant_is_compared_on_the_same_images(folded):
 
 
 def test_every_variant_is_a_recipe():
-    for settings in ablations.VARIANTS.values():
-        real_cv.changed(settings)
-    assert len({tuple(settings) for settings in ablations.VARIANTS.values()}) == len(ablations.VARIANTS)
+    recipes = {ablations.recipe_sha256(variant) for variant in ablations.VARIANTS.values()}
+    assert len(recipes) == len(ablations.VARIANTS)
+    assert {variant.part for variant in ablations.VARIANTS.values()} == {"", *altered.PARTS}
+    # each comes after what it is compared with
+    order = list(ablations.VARIANTS)
+    assert all(order.index(variant.against) <= order.index(name) for name, variant in ablations.VARIANTS.items())
+
+
+def test_what_a_variant_is_compared_with_is_measured_too():
+    assert ablations.asked_for(["teacher, DIST"]) == ["reference", "teacher, KL", "teacher, DIST"]
+    assert ablations.asked_for(None) == list(ablations.VARIANTS)
 
 
 def test_ablations_list_their_variants_without_images(monkeypatch, capsys):
@@ -426,7 +440,7 @@ def test_ablations_list_their_variants_without_images(monkeypatch, capsys):
     run_benchmark(ablations.run, ablations.parser())
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(": ")[0] for line in lines] == list(ablations.VARIANTS)
-    assert "AdamW: " + " ".join(ablations.VARIANTS["AdamW"]) in lines
+    assert "AdamW: " + " ".join(ablations.VARIANTS["AdamW"].settings) in lines
 
 
 def test_ablations_keep_what_the_same_code_has_measured(folded, tmp_path, monkeypatch, capsys):
@@ -434,7 +448,7 @@ def test_ablations_keep_what_the_same_code_has_measured(folded, tmp_path, monkey
     right = np.eye(len(CLASSES))
     asked = []
 
-    def measured(images, folds, per_class, content, jobs):
+    def measured(images, folds, per_class, content, jobs, part):
         asked.append(content["distill"]["optimizer"])
         return {fold: dict.fromkeys(real_cv.MODELS, right[images.truth[images.fold == fold]]) for fold in folds}
 
@@ -453,10 +467,10 @@ def test_ablations_keep_what_the_same_code_has_measured(folded, tmp_path, monkey
     assert kept() == {"reference", "AdamW", "no label smoothing"}
     run_with("--only", "AdamW", "--folds", "0")  # beside it
     assert kept() == {"reference", "AdamW", "no label smoothing"}
-    monkeypatch.setitem(ablations.VARIANTS, "reference", ())
+    monkeypatch.setitem(ablations.VARIANTS, "reference", ablations.Variant(()))
     run_with("--only", "AdamW")
     assert kept() == {"reference", "AdamW"}
-    monkeypatch.setitem(ablations.VARIANTS, "AdamW", ("distill.optimizer=adamw", "distill.epochs=1"))
+    monkeypatch.setitem(ablations.VARIANTS, "AdamW", ablations.Variant(("distill.epochs=1",)))
     run_with("--only", "no label smoothing")
     assert kept() == {"reference", "no label smoothing"}  # what its name stands for has changed
     monkeypatch.setattr(ablations, "code_hash", lambda: "other")
