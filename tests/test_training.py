@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from samples import image_set, params, written
+from timm.optim import muon
 from torch.optim import SGD
 
 from semdefect import seeds
@@ -81,6 +82,13 @@ def uninterrupted(tmp_path_factory):
 
 def state(folder):
     return folder / ".scratch" / STAGE / "state.safetensors"
+
+
+def test_muon_makes_updates_orthogonal_in_fp32():
+    matrix = torch.randn(16, 8, generator=torch.Generator().manual_seed(0))
+    made = muon.zeropower_via_newtonschulz(matrix, 12, [(2.0, -1.5, 0.5)])  # converges slowly, to exactly one
+    assert made.dtype == torch.float32
+    assert torch.linalg.svdvals(made).tolist() == pytest.approx([1] * 8, abs=1e-4)
 
 
 def test_no_step_follows_a_gradient_longer_than_one(tmp_path):
