@@ -15,14 +15,16 @@ import argparse
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import altered
 from benchmarks.environment import RESULTS, code_hash, read_result, run_benchmark, write_result
 from benchmarks.real_cv import changed, figures_of, folds_of, interval, measure, recipe_of
 from benchmarks.real_images import RealImages, load_real
@@ -32,50 +34,63 @@ from semdefect.errors import UserError
 from semdefect.network import file_sha256
 
 REFERENCE = "reference"
+#: No part of the recipe: a variant that it refuses could not be scored.
+ANY_AGREEMENT = "export_onnx.int8_agreement=0.0"
 #: The student without a teacher, whose training is as short as the stage allows: all variants fit into hours.
-ALONE = ("train_teacher.fresh_per_class=0", "train_teacher.epochs=1", "distill.alpha=1.0")
+ALONE = ("train_teacher.fresh_per_class=0", "train_teacher.epochs=1", "distill.alpha=1.0", ANY_AGREEMENT)
 
 
-class Variant(NamedTuple):
+@dataclass(frozen=True)
+class Variant:
     """What differs from the default recipe.
 
     Attributes:
         settings: parameters, as `benchmarks.real_cv` takes them by ``--set``.
-        against: the variant that it is compared with.
-        part: name in `benchmarks.altered` of a part that is no parameter.
+        part: name in `benchmarks.altered` of a part that params.yaml does not offer.
+        against: the variant that it is compared with; the reference with itself.
     """
 
-    settings: tuple[str, ...]
-    against: str = REFERENCE
+    settings: tuple[str, ...] = ()
     part: str = ""
+    against: str = REFERENCE
+
+
+def alone(*settings: str, part: str = "", against: str = REFERENCE) -> Variant:
+    """A variant of the student without a teacher."""
+    return Variant((*ALONE, *settings), part, against)
+
+
+def taught(*settings: str, part: str = "", against: str = "teacher, KL") -> Variant:
+    """A variant of the student beside its teacher."""
+    return Variant((ANY_AGREEMENT, *settings), part, against)
 
 
 VARIANTS = {
-    REFERENCE: Variant(ALONE),
-    "random weights": Variant((*ALONE, "distill.init=scratch")),
-    "no fresh rendered images": Variant((*ALONE, "distill.fresh_per_class=0")),
-    "real share 0.1": Variant((*ALONE, "distill.real_share=0.1")),
-    "real share 0.7": Variant((*ALONE, "distill.real_share=0.7")),
-    "no augmented children": Variant((*ALONE, "synthesize.augmented_share=0.0")),
-    "cells not taught": Variant((*ALONE, "distill.cell_weight=0.0")),
-    "resolution grows from 64 px": Variant((*ALONE, "distill.start_resolution=64")),
-    "batches of 16": Variant((*ALONE, "distill.batch_size=16")),
-    "batches of 128": Variant((*ALONE, "distill.batch_size=128")),
-    "AdamW": Variant((*ALONE, "distill.optimizer=adamw")),
-    "half of the batches mixed": Variant((*ALONE, "distill.mixup=0.5")),
-    "no average of the weights": Variant((*ALONE, "distill.ema_decay=0.0")),
-    "no label smoothing": Variant((*ALONE, "distill.label_smoothing=0.0")),
-    **{
-        part: Variant(ALONE, part=part)
-        for part in ("no random views", "constant learning rate", "gradients of any length", "batch norm re-estimated")
-    },
-    "random weights, input at a fixed scale": Variant(
-        (*ALONE, "distill.init=scratch"), "random weights", "input at a fixed scale"
+    REFERENCE: alone(),
+    "random weights": alone("distill.init=scratch"),
+    "no fresh rendered images": alone("distill.fresh_per_class=0"),
+    "real share 0.1": alone("distill.real_share=0.1"),
+    "real share 0.7": alone("distill.real_share=0.7"),
+    "no augmented children": alone("synthesize.augmented_share=0.0"),
+    "cells not taught": alone("distill.cell_weight=0.0"),
+    "resolution grows from 64 px": alone("distill.start_resolution=64"),
+    "batches of 16": alone("distill.batch_size=16"),
+    "batches of 128": alone("distill.batch_size=128"),
+    "AdamW": alone("distill.optimizer=adamw"),
+    "half of the batches mixed": alone("distill.mixup=0.5"),
+    "no average of the weights": alone("distill.ema_decay=0.0"),
+    "no label smoothing": alone("distill.label_smoothing=0.0"),
+    "no random views": alone(part="no random views"),
+    "constant learning rate": alone(part="constant learning rate"),
+    "gradients of any length": alone(part="gradients of any length"),
+    "batch norm re-estimated": alone(part="batch norm re-estimated"),
+    "random weights, input at a fixed scale": alone(
+        "distill.init=scratch", part="input at a fixed scale", against="random weights"
     ),
-    "teacher, KL": Variant(()),
-    "teacher, standardised KL": Variant(("distill.method=standardised",), "teacher, KL"),
-    "teacher, DIST": Variant(("distill.method=dist",), "teacher, KL"),
-    "teacher sees another view": Variant((), "teacher, KL", "teacher sees another view"),
+    "teacher, KL": taught(against=REFERENCE),
+    "teacher, standardised KL": taught("distill.method=standardised"),
+    "teacher, DIST": taught("distill.method=dist"),
+    "teacher sees another view": taught(part="teacher sees another view"),
 }
 Answers = dict[int, dict[str, NDArray[np.float64]]]
 
@@ -106,9 +121,11 @@ def show(variants: dict[str, Any]) -> None:
     Console().print(table)
 
 
-def recipe_sha256(variant: Variant) -> str:
-    """Hash of what ``variant`` stands for."""
-    about = [recipe_of(changed(variant.settings)), variant.part, variant.against]
+def recipe_sha256(name: str) -> str:
+    """Hash of what the variant ``name`` stands for, and of what it is compared with."""
+    variant = VARIANTS[name]
+    other = recipe_sha256(variant.against) if variant.against != name else ""
+    about = [recipe_of(changed(variant.settings)), altered.identity(variant.part), other]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
@@ -121,17 +138,18 @@ def asked_for(names: Sequence[str] | None) -> list[str]:
     strange = sorted(set(names or []) - set(VARIANTS))
     if strange:
         raise UserError(f"--only {strange[0]!r}: there is no such variant; --list names them")
-    wanted = set(names or VARIANTS) | {REFERENCE}
-    wanted |= {VARIANTS[name].against for name in wanted}
+    wanted = set(names or VARIANTS)
+    while not wanted >= (others := {VARIANTS[name].against for name in wanted}):
+        wanted |= others
     return [name for name in VARIANTS if name in wanted]
 
 
 def earlier(name: str, about: dict[str, Any], recipes: dict[str, str]) -> dict[str, Any]:
-    """The variants in the result file ``name`` that are still as here, if file and reference are ``about`` the same.
+    """The variants in the result file ``name`` that are still as here, if the file is ``about`` the same.
 
     Args:
         name: of the result file.
-        about: code, images, folds, jobs and the reference's recipe.
+        about: code, images, folds and jobs.
         recipes: variant → `recipe_sha256`.
     """
     path = RESULTS / f"{name}.json"
@@ -149,6 +167,18 @@ def collection_sha256(images: RealImages) -> str:
     return hashlib.sha256(json.dumps([files, images.truth.tolist(), images.fold.tolist()]).encode()).hexdigest()
 
 
+def list_variants() -> None:
+    """Print a line a variant: what it changes, and what it is compared with."""
+    print(f"{REFERENCE}, the student alone: {' '.join(ALONE)}")
+    for name, variant in VARIANTS.items():
+        base = ALONE if variant.settings[: len(ALONE)] == ALONE else (ANY_AGREEMENT,)
+        changes = [*variant.settings[len(base) :]]
+        changes += [f"{altered.PARTS[variant.part].meaning} (benchmarks.altered)"] if variant.part else []
+        if name != REFERENCE:
+            words = " and ".join(changes) or "the default recipe"
+            print(f"{name}: {words}; against {variant.against}")
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -156,24 +186,22 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--folds", type=whole(0, 100), nargs="+", metavar="K", help="folds to hold out (default: each)")
     top.add_argument("--only", nargs="+", metavar="NAME", help="these variants and those that they are compared with")
     top.add_argument("--jobs", type=whole(1, 64), default=1, metavar="N", help="folds at a time (default: 1)")
-    top.add_argument("--list", action="store_true", help="print the variants and their settings, and stop")
+    top.add_argument("--list", action="store_true", help="print what each changes and is compared with, and stop")
     return top
 
 
 def run(options: argparse.Namespace) -> None:
     """Measure variant after variant; each is written as soon as it is there."""
     if options.list:
-        for name, variant in VARIANTS.items():
-            print(f"{name}: {' '.join([*variant.settings, *([f'({variant.part})'] if variant.part else [])])}")
+        list_variants()
         return
     if not options.real:
         raise UserError("--real FOLDER is missing: the labelled real images to train and score with")
     wanted = asked_for(options.only)
     images = load_real(options.real)
     folds, every = folds_of(images, options.folds, options.real)
-    recipes = {name: recipe_sha256(variant) for name, variant in VARIANTS.items()}
+    recipes = {name: recipe_sha256(name) for name in VARIANTS}
     about = {"code": code_hash(), "collection": collection_sha256(images), "folds": folds, "jobs": options.jobs}
-    about["reference"] = recipes[REFERENCE]
     result = "ablations" if folds == every else f"ablations_folds{'-'.join(map(str, folds))}"
     variants, said = earlier(result, about, recipes), dict[str, Answers]()
     for name in wanted:
@@ -181,7 +209,7 @@ def run(options: argparse.Namespace) -> None:
         said[name] = measure(images, folds, None, changed(variant.settings), options.jobs, variant.part)
         if code_hash() != about["code"]:
             raise UserError("the code changed during the run: start it again, in a clone if work on the code goes on")
-        measured = variant._asdict() | {"recipe": recipes[name]}
+        measured = asdict(variant) | {"recipe": recipes[name]}
         variants[name] = measured | compared(images, said[name], said[variant.against])
         path = write_result(result, about | {"variants": variants, "parameters": changed(ALONE)})
     show({name: variants[name] for name in VARIANTS if name in variants})

@@ -1,15 +1,19 @@
-"""Run a stage of the pipeline with one part of the recipe altered that is no parameter; for `benchmarks.ablations`.
+"""Run a stage of the pipeline with one part of the recipe altered that params.yaml does not offer.
 
-    python -m benchmarks.altered "no random views" distill        # in the folder of a params.yaml
+    python -m benchmarks.ablations --real ../shared/real_sem --only "no random views"     # what it is made for
     python -m benchmarks.altered --list
 
-Such a part is no parameter because nobody would want to turn it; whether it earns its place is measured all the same.
+In a workspace, a folder with params.yaml, data and teacher that is no DVC repository:
+
+    python -m benchmarks.altered "input at a fixed scale" distill
+    python -m benchmarks.altered "input at a fixed scale" export_onnx       # the same part: it may alter the network
+
+Writes what the stage writes: models/student and metrics/distill, or models/edge and metrics/export_onnx.
 """
 
 import argparse
 import math
-from collections.abc import Callable
-from importlib import import_module
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -20,16 +24,26 @@ from torch.optim.swa_utils import update_bn
 
 from semdefect import losses, network, training
 from semdefect.checkpoint import Progress
+from semdefect.errors import UserError
 from semdefect.params import PARAMS, load_params
 from semdefect.stage import orderly
+from stages import distill, export_onnx
+
+#: The stages that a part may alter; data and the teacher's training are the same for all.
+STAGES = {"distill": distill.main, "export_onnx": export_onnx.main}
+_VIEWS, _RUN = training.random_views, training.Trainer.run
 
 
 class Part(NamedTuple):
-    """What is put in the place of an attribute of the package."""
+    """One part of the recipe.
 
-    owner: Any
-    name: str
-    replacement: Any
+    Attributes:
+        meaning: what is done instead, for ``--list``.
+        changes: owner, name and replacement of each attribute that it takes.
+    """
+
+    meaning: str
+    changes: tuple[tuple[Any, str, Any], ...]
 
 
 def plain_views(pixels: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -38,7 +52,7 @@ def plain_views(pixels: Tensor, masks: Tensor, generator: torch.Generator) -> tu
 
 
 class ConstantRate:
-    """A schedule that leaves the learning rate at its peak."""
+    """A schedule that leaves the learning rate at its peak, from the first step."""
 
     def __init__(self, optimizer: torch.optim.Optimizer, **_: Any) -> None:
         """Takes what the cosine takes."""
@@ -48,19 +62,24 @@ class ConstantRate:
 
 
 class OtherView(losses.DistillationLoss):
-    """The teacher sees each image in a further random view of what the student sees."""
+    """The teacher sees the view that `two_views` drew for it."""
+
+    drawn: Tensor
 
     def __init__(self, teacher: nn.Module, *rest: Any) -> None:
         """As its parent."""
         super().__init__(teacher, *rest)
-        asked, generator = self.teacher, torch.Generator().manual_seed(0)
+        asked = self.teacher
+        self.teacher = lambda _: asked(OtherView.drawn)  # type: ignore[assignment]
 
-        def elsewhere(views: Tensor) -> Tensor:
-            pixels = (255 * views).round().to(torch.uint8)
-            answer: Tensor = asked(training.random_views(pixels, pixels[:, :, :1, :1] > 0, generator)[0])
-            return answer
 
-        self.teacher = elsewhere  # type: ignore[assignment]
+def two_views(pixels: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """`random_views`, and another view of the same images for `OtherView`; the first is as if it were alone."""
+    view = _VIEWS(pixels, masks, generator)
+    ahead = torch.Generator()
+    ahead.set_state(generator.get_state())  # what the next batch will draw, on other images
+    OtherView.drawn, _ = _VIEWS(pixels, masks, ahead)
+    return view
 
 
 def fixed_scale(images: Tensor) -> Tensor:
@@ -68,43 +87,66 @@ def fixed_scale(images: Tensor) -> Tensor:
     return (images - 0.45) / 0.25
 
 
-_RUN = training.Trainer.run
-
-
 def run_and_reestimate(trainer: training.Trainer, validation: Any, model_path: Path, *rest: Any) -> Progress:
     """Train, then take the batch norm's statistics of the kept weights from one more pass over the training images."""
     progress = _RUN(trainer, validation, model_path, *rest)
     kept, generator = network.load_network(model_path), torch.Generator().manual_seed(0)
-    update_bn((training.random_views(images, masks, generator)[0] for images, _, masks, _ in trainer.batches), kept)
-    network.save_network(kept.eval(), model_path)
+    update_bn((_VIEWS(images, masks, generator)[0] for images, _, masks, _ in trainer.batches), kept)
+    network.save_network(kept, model_path)
     return progress
 
 
 PARTS = {
-    "no random views": Part(training, "random_views", plain_views),
-    "constant learning rate": Part(training, "CosineLRScheduler", ConstantRate),
-    "gradients of any length": Part(training, "MAX_GRADIENT_NORM", math.inf),
-    "teacher sees another view": Part(losses, "DistillationLoss", OtherView),
-    "input at a fixed scale": Part(network, "standardise", fixed_scale),
-    "batch norm re-estimated": Part(training.Trainer, "run", run_and_reestimate),
+    "no random views": Part("images as they are", ((training, "random_views", plain_views),)),
+    "constant learning rate": Part(
+        "its peak at every step, no warm-up, no cosine; the mean rate is twice as high",
+        ((training, "CosineLRScheduler", ConstantRate),),
+    ),
+    "gradients of any length": Part(
+        f"not cut to norm {training.MAX_GRADIENT_NORM:g}", ((training, "MAX_GRADIENT_NORM", math.inf),)
+    ),
+    "teacher sees another view": Part(
+        "an independent random view of the image that the student sees",
+        ((training, "random_views", two_views), (distill, "DistillationLoss", OtherView)),
+    ),
+    # It alters a teacher's answers too: of use without one only.
+    "input at a fixed scale": Part(
+        "(x - 0.45) / 0.25 instead of zero mean and unit variance of each image",
+        ((network, "standardise", fixed_scale),),
+    ),
+    "batch norm re-estimated": Part(
+        "statistics from one more pass, in training views, after the training",
+        ((training.Trainer, "run", run_and_reestimate),),
+    ),
 }
-#: The stages that know of parts: data and teacher are the same for all.
-STAGES = ("distill", "export_onnx")
+
+
+def identity(part: str) -> list[str]:
+    """What tells results of ``part`` from others: its name and the hash of this file; empty for no part."""
+    return [part, network.file_sha256(Path(__file__))] if part else []
 
 
 def run_altered(part: str, stage: str) -> None:
-    """Run ``stage`` on ``params.yaml`` with ``part`` of `PARTS` in place."""
-    with patch.object(*PARTS[part]):
-        work: Callable[[Any], None] = import_module(f"stages.{stage}").main  # imported now: it takes over what it finds
-        work(load_params(PARAMS))
+    """Run ``stage`` on ``params.yaml`` with ``part`` of `PARTS` in place.
+
+    Raises:
+        UserError: the folder is a DVC repository, whose models an altered run would replace.
+    """
+    if Path(".dvc").is_dir():
+        raise UserError("an altered stage would replace this project's models: run it in a workspace, see --help")
+    params = load_params(PARAMS)
+    with ExitStack() as altered:
+        for change in PARTS[part].changes:
+            altered.enter_context(patch.object(*change))
+        STAGES[stage](params)
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("part", nargs="?", choices=PARTS, metavar="PART", help="what is altered; --list names them")
-    top.add_argument("stage", nargs="?", choices=STAGES, metavar="STAGE", help=", ".join(STAGES))
-    top.add_argument("--list", action="store_true", help="print the parts, and stop")
+    top.add_argument("stage", nargs="?", choices=STAGES, metavar="STAGE", help=" or ".join(STAGES))
+    top.add_argument("--list", action="store_true", help="print the parts and what is done instead, and stop")
     return top
 
 
@@ -112,11 +154,12 @@ def main() -> None:
     """Run what the command line asks for; one clear sentence when it cannot be done."""
     options = parser().parse_args()
     if options.list:
-        print("\n".join(PARTS))
+        for name, part in PARTS.items():
+            print(f"{name}: {part.meaning}")
     elif not options.stage:
-        parser().error("name a part and a stage")
+        parser().error("name a part, from --list, and a stage")
     else:
-        with orderly("run it again and it goes on after the last finished epoch"):
+        with orderly("run it again and it goes on after the last finished epoch or stage"):
             run_altered(options.part, options.stage)
 
 

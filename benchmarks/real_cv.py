@@ -42,7 +42,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.special import softmax
 
-from benchmarks.altered import STAGES as ALTERED
+from benchmarks import altered
 from benchmarks.environment import RESULTS, code_hash, read_result, run_benchmark, write_result
 from benchmarks.real_images import RealImages, load_real, probabilities
 from semdefect import CLASSES
@@ -115,8 +115,8 @@ def identities(code: str, files: Sequence[tuple[str, str]], content: dict[str, A
     for stage in STAGES:
         block = content.get(stage, {})
         start = weights_hash(block["model"], block["init"]) if "init" in block else ""
-        altered = [part, file_sha256(ROOT / "benchmarks/altered.py")] if part and stage in ALTERED else []
-        digest.update(json.dumps([stage, block, start, *altered]).encode())
+        changed_part = altered.identity(part) if stage in altered.STAGES else []
+        digest.update(json.dumps([stage, block, start, *changed_part]).encode())
         hashes[stage] = digest.hexdigest()[:16]
     return hashes
 
@@ -173,6 +173,7 @@ def run_stages(workspace: Path, code: str, wanted: dict[str, str], children: Chi
         UserError: a stage failed (its own words are on the screen), or the code is no longer that of the hash ``code``.
     """
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    altered_by = altered.identity(part)
     for stage, identity in wanted.items():
         finished = workspace / f".finished_{stage}"
         if finished.exists():
@@ -181,10 +182,10 @@ def run_stages(workspace: Path, code: str, wanted: dict[str, str], children: Chi
             mark(finished, identity)
             continue
         print(f"{workspace.name}: {stage}", flush=True)
-        program = ["benchmarks.altered", part, stage] if part and stage in ALTERED else [f"stages.{stage}"]
+        program = ["benchmarks.altered", part, stage] if part and stage in altered.STAGES else [f"stages.{stage}"]
         if children.run([sys.executable, "-m", *program], workspace, environment):
             raise UserError(f"stage {stage} failed in {workspace}; what it said stands above")
-        if code_hash() != code:
+        if code_hash() != code or altered.identity(part) != altered_by:
             raise UserError("the code changed during the run: start it again, in a clone if work on the code goes on")
         mark(finished, identity)
 

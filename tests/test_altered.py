@@ -1,6 +1,6 @@
 """Parts of the recipe that are no parameters: each can be altered, changes the student, and nothing stays altered."""
 
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from unittest.mock import patch
 
@@ -10,9 +10,10 @@ from safetensors.torch import load_file
 from samples import image_set, params
 
 from benchmarks import altered
-from semdefect import losses, seeds, training
+from semdefect import seeds, training
 from semdefect.device import create_accelerator
 from semdefect.network import create_network
+from stages import distill
 
 RECIPE = {
     "model": "mobilenetv3_small_050",
@@ -29,9 +30,11 @@ def student(part=""):
     """Weights of a student after one epoch of four steps beside a teacher, with ``part`` altered."""
     checked = params(distill=RECIPE, base={"threads": 1, "device": "cpu", "precision": "fp32"})
     accelerator, recipe = create_accelerator(checked.base, bf16_pays=False), checked.distill
-    with patch.object(*altered.PARTS[part]) if part else nullcontext():
+    with ExitStack() as stack:
+        for change in altered.PARTS[part].changes if part else ():
+            stack.enter_context(patch.object(*change))
         network, teacher = create_network(recipe.model, 32), create_network("convnext_atto", 32)
-        loss = losses.DistillationLoss(teacher, 0.5, 2.0, 1.0)
+        loss = distill.DistillationLoss(teacher, 0.5, 2.0, 1.0)
         trainer = training.Trainer("distill", network, loss, recipe, image_set(8, 32), accelerator, seeds.STUDENT)
         trainer.run(image_set(2, 32, seed=90), Path("model.safetensors"), Path("metrics"), part)
     return load_file("model.safetensors")
@@ -65,8 +68,39 @@ def test_reestimation_leaves_the_weights(usual, tmp_path, monkeypatch):
 def test_parts_are_listed_and_strange_ones_refused(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["altered", "--list"])
     altered.main()
-    assert capsys.readouterr().out.splitlines() == list(altered.PARTS)
-    monkeypatch.setattr("sys.argv", ["altered", "no schedule", "distill"])
-    with pytest.raises(SystemExit):
+    assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == list(altered.PARTS)
+    for words, fault in (
+        (["no schedule", "distill"], "'no schedule'"),
+        (["no random views"], "name a part, from --list"),
+    ):
+        monkeypatch.setattr("sys.argv", ["altered", *words])
+        with pytest.raises(SystemExit):
+            altered.main()
+        assert fault in capsys.readouterr().err
+
+
+def test_the_project_itself_is_not_altered(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".dvc").mkdir()
+    monkeypatch.setattr("sys.argv", ["altered", "no random views", "distill"])
+    with pytest.raises(SystemExit, match=r"^error: .*would replace this project's models"):
         altered.main()
-    assert "invalid choice: 'no schedule'" in capsys.readouterr().err
+
+
+def test_the_teacher_sees_another_view_and_the_student_the_usual_one():
+    images = image_set(2, 32)
+    loss = altered.OtherView(torch.nn.Identity(), 0.5, 2.0, 1.0)
+    usual, _ = training.random_views(images.pixels, images.masks, torch.Generator().manual_seed(1))
+    view, _ = altered.two_views(images.pixels, images.masks, torch.Generator().manual_seed(1))
+    asked = loss.teacher(view)
+    assert torch.equal(view, usual)
+    assert asked.shape == view.shape and not torch.equal(asked, view)
+
+
+def test_a_constant_rate_is_the_peak_at_every_step():
+    layer = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.5)
+    schedule = altered.ConstantRate(optimizer, t_initial=10, warmup_t=5)
+    for step in range(10):
+        schedule.step_update(step)
+        assert optimizer.param_groups[0]["lr"] == 0.5

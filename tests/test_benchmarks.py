@@ -315,11 +315,11 @@ def test_a_fold_goes_through_the_stages_once(folded, tmp_path, monkeypatch, capf
     assert written(other / "data/synthetic") == written(workspace / "data/synthetic")
     assert written(other / "models/teacher") == written(workspace / "models/teacher")
     images, content = load_real(folded), yaml.safe_load((workspace / "params.yaml").read_text())
-    real_cv.measure(images, [1], 1, content, 1, "no random views")
+    real_cv.measure(images, [1], 1, content, 1, "teacher sees another view")
     said = capfd.readouterr().out
     assert "train_teacher taken over" in said and "distill taken over" not in said
-    (altered,) = set(Path(".scratch/real_cv").glob("fold1_*")) - {workspace, other}
-    assert written(altered / "models/student") != written(workspace / "models/student")
+    (third,) = set(Path(".scratch/real_cv").glob("fold1_*")) - {workspace, other}
+    assert written(third / "models/student") != written(workspace / "models/student")
 
 
 FILES = [("data/real/via/00000_a.png", "1f"), ("data/real/clean/00001_b.png", "2f")]
@@ -343,6 +343,44 @@ def test_a_change_makes_a_stage_and_those_after_it_another(code, files, block, f
     after = real_cv.identities(code, files, PARAMETERS | ({block: {"key": 2}} if block else {}))
     changed = [stage for stage in real_cv.STAGES if before[stage] != after[stage]]
     assert changed == list(real_cv.STAGES)[list(real_cv.STAGES).index(first) :]
+
+
+def test_a_part_makes_another_student_of_the_same_teacher(monkeypatch):
+    def changed(first, second):
+        return [stage for stage in real_cv.STAGES if first[stage] != second[stage]]
+
+    def students(*parts):
+        return [real_cv.identities("code", FILES, PARAMETERS, part) for part in parts]
+
+    whole, plain, view = students("", "no random views", "teacher sees another view")
+    assert changed(whole, plain) == changed(plain, view) == ["distill", "export_onnx"]
+    monkeypatch.setattr(altered, "identity", lambda part: [part, "of another file"])
+    assert changed(plain, *students("no random views")) == ["distill", "export_onnx"]
+
+
+def test_a_variant_is_compared_with_the_one_it_names(folded, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    right, asked = np.eye(len(CLASSES)), []
+
+    def measured(images, folds, per_class, content, jobs, part):
+        asked.append((content["distill"]["method"], part))
+        missed = {"dist": 0, "kl": 1}[content["distill"]["method"]] if content["distill"]["alpha"] < 1 else 2
+        answers = {}
+        for fold in folds:
+            truth = images.truth[images.fold == fold]
+            answers[fold] = dict.fromkeys(real_cv.MODELS, right[np.where(truth < missed, 7, truth)])
+        return answers
+
+    monkeypatch.setattr(ablations, "measure", measured)
+    names = ["teacher, DIST", "teacher sees another view"]
+    monkeypatch.setattr("sys.argv", ["ablations", "--real", str(folded), "--only", *names])
+    run_benchmark(ablations.run, ablations.parser())
+    variants = json.loads(Path("benchmarks/results/ablations.json").read_text())["variants"]
+    differences = {name: one["difference"] for name, one in variants.items()}
+    assert differences == pytest.approx(
+        {"reference": 0, "teacher, KL": 1 / 8, "teacher, DIST": 1 / 8, "teacher sees another view": 0}
+    )
+    assert asked == [("kl", ""), ("kl", ""), ("dist", ""), ("kl", "teacher sees another view")]
 
 
 def test_only_results_of_the_same_identity_are_taken_over_even_after_a_kill(tmp_path, monkeypatch):
@@ -422,12 +460,22 @@ def test_a_variant_is_compared_on_the_same_images(folded):
 
 
 def test_every_variant_is_a_recipe():
-    recipes = {ablations.recipe_sha256(variant) for variant in ablations.VARIANTS.values()}
-    assert len(recipes) == len(ablations.VARIANTS)
+    assert len(set(map(ablations.recipe_sha256, ablations.VARIANTS))) == len(ablations.VARIANTS)
     assert {variant.part for variant in ablations.VARIANTS.values()} == {"", *altered.PARTS}
-    # each comes after what it is compared with
     order = list(ablations.VARIANTS)
-    assert all(order.index(variant.against) <= order.index(name) for name, variant in ablations.VARIANTS.items())
+    for name, variant in ablations.VARIANTS.items():
+        assert order.index(variant.against) <= order.index(name)  # which is measured before it
+        if variant.part == "input at a fixed scale":
+            assert "distill.alpha=1.0" in variant.settings  # a teacher's answers would change too
+
+
+def test_a_variant_is_another_where_it_is_compared_with_another(monkeypatch):
+    before = ablations.recipe_sha256("teacher, DIST")
+    monkeypatch.setitem(ablations.VARIANTS, "teacher, KL", ablations.taught("distill.alpha=0.9", against="reference"))
+    assert ablations.recipe_sha256("teacher, DIST") != before
+    before = ablations.recipe_sha256("no random views")
+    monkeypatch.setattr(altered, "identity", lambda part: [part, "of another file"])
+    assert ablations.recipe_sha256("no random views") != before
 
 
 def test_what_a_variant_is_compared_with_is_measured_too():
@@ -439,8 +487,10 @@ def test_ablations_list_their_variants_without_images(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["ablations", "--list"])
     run_benchmark(ablations.run, ablations.parser())
     lines = capsys.readouterr().out.splitlines()
-    assert [line.partition(": ")[0] for line in lines] == list(ablations.VARIANTS)
-    assert "AdamW: " + " ".join(ablations.VARIANTS["AdamW"].settings) in lines
+    assert [line.partition(": ")[0] for line in lines[1:]] == list(ablations.VARIANTS)[1:]
+    assert "AdamW: distill.optimizer=adamw; against reference" in lines
+    assert "teacher, DIST: distill.method=dist; against teacher, KL" in lines
+    assert any(line.startswith("no random views: images as they are (benchmarks.altered)") for line in lines)
 
 
 def test_ablations_keep_what_the_same_code_has_measured(folded, tmp_path, monkeypatch, capsys):
@@ -467,10 +517,10 @@ def test_ablations_keep_what_the_same_code_has_measured(folded, tmp_path, monkey
     assert kept() == {"reference", "AdamW", "no label smoothing"}
     run_with("--only", "AdamW", "--folds", "0")  # beside it
     assert kept() == {"reference", "AdamW", "no label smoothing"}
-    monkeypatch.setitem(ablations.VARIANTS, "reference", ablations.Variant(()))
+    monkeypatch.setitem(ablations.VARIANTS, "reference", ablations.Variant())
     run_with("--only", "AdamW")
     assert kept() == {"reference", "AdamW"}
-    monkeypatch.setitem(ablations.VARIANTS, "AdamW", ablations.Variant(("distill.epochs=1",)))
+    monkeypatch.setitem(ablations.VARIANTS, "AdamW", ablations.alone("distill.epochs=1"))
     run_with("--only", "no label smoothing")
     assert kept() == {"reference", "no label smoothing"}  # what its name stands for has changed
     monkeypatch.setattr(ablations, "code_hash", lambda: "other")
