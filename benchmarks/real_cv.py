@@ -111,12 +111,11 @@ def identities(code: str, files: Sequence[tuple[str, str]], content: dict[str, A
         part: name in `benchmarks.altered` of what is altered, if anything.
     """
     digest = hashlib.sha256(json.dumps([code, files, content["base"]]).encode())
-    hashes = {}
+    hashes, start = {}, starts(content)
     for stage in STAGES:
         block = content.get(stage, {})
-        start = weights_hash(block["model"], block["init"]) if "init" in block else ""
         changed_part = altered.identity(part) if stage in altered.STAGES else []
-        digest.update(json.dumps([stage, block, start, *changed_part]).encode())
+        digest.update(json.dumps([stage, block, start.get(stage, ""), *changed_part]).encode())
         hashes[stage] = digest.hexdigest()[:16]
     return hashes
 
@@ -289,6 +288,11 @@ def changed(settings: Sequence[str]) -> dict[str, Any]:
     return content
 
 
+def starts(content: dict[str, Any]) -> dict[str, str]:
+    """Hash of the weights that each training stage of the parameters ``content`` starts from."""
+    return {stage: weights_hash(block["model"], block["init"]) for stage, block in content.items() if "init" in block}
+
+
 def recipe_of(content: dict[str, Any]) -> dict[str, Any]:
     """The parameters that a fold's models depend on: all but those of the evaluation, which does not run."""
     return {block: values for block, values in content.items() if block != "evaluate"}
@@ -309,12 +313,13 @@ def plot(path: Path) -> None:
         if file.stem == "real_cv" or file.stem.removeprefix("real_cv_").isdecimal():
             figures = read_result(file, "real_images", "parameters")
             points.append((figures["real_images"] / len(CLASSES), figures))
-            recipes[file.name] = recipe_of(figures["parameters"])
-    (first, recipe), *others = recipes.items() or [("", {})]
+            recipes[file.name] = [recipe_of(figures["parameters"]), figures.get("weights")]
+    (first, recipe), *others = recipes.items() or [("", [])]
     different = [name for name, other in others if other != recipe]
     if different:
         raise UserError(
-            f"{', '.join(different)} and {first} are of other parameters: measure them again, or delete them"
+            f"{', '.join(different)} and {first} are of other parameters or start from other weights: measure them "
+            f"again, or delete them"
         )
     if len(points) < 2:
         raise UserError(f"{RESULTS} has {len(points)} measured point(s) of the curve: measure with --real-per-class")
@@ -370,7 +375,7 @@ def run(options: argparse.Namespace) -> None:
     said = measure(images, folds, options.real_per_class, content, options.jobs)
     figures = figures_of(images, said)
     figures["real_images"] = float(np.mean([len(chosen(images, fold, options.real_per_class)) for fold in folds]))
-    figures |= {"parameters": content, "jobs": options.jobs}
+    figures |= {"parameters": content, "weights": starts(content), "jobs": options.jobs}
     show(figures)
     limit = [] if options.real_per_class is None else [str(options.real_per_class)]
     special = [f"folds{'-'.join(map(str, folds))}"] if folds != every else []

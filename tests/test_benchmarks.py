@@ -245,8 +245,8 @@ def test_what_cannot_be_cross_validated_is_said_before_work_starts(
     assert not Path(".scratch").exists() and not Path("curve.png").exists()
 
 
-def point(name, height, content):
-    figures = {"real_images": 8.0 * height, "parameters": content}
+def point(name, height, content, **more):
+    figures = {"real_images": 8.0 * height, "parameters": content} | more
     for model in real_cv.MODELS:
         figures |= {f"{model}_mean_class_accuracy": 0.7, f"{model}_mean_class_accuracy_interval": [0.6, 0.8]}
     write_json(Path("benchmarks/results") / name, figures)
@@ -262,6 +262,9 @@ def test_the_curve_is_of_one_recipe(tmp_path, monkeypatch):
         assert curve.size == (720, 480)
     point("real_cv_16.json", 16, {"distill": {"alpha": 0.9}})
     with pytest.raises(UserError, match=r"real_cv_16\.json.* and real_cv\.json are of other parameters"):
+        real_cv.plot(Path("curve.png"))
+    point("real_cv_16.json", 16, {"distill": {"alpha": 0.5}}, weights={"distill": "1f"})
+    with pytest.raises(UserError, match=r"real_cv_16\.json.* or start from other weights"):
         real_cv.plot(Path("curve.png"))
     Path("benchmarks/results/real_cv_16.json").write_text("{")
     with pytest.raises(UserError, match=r"real_cv_16\.json is broken"):
