@@ -13,7 +13,8 @@ Writes what the stage writes: models/student and metrics/distill, or models/edge
 
 import argparse
 import math
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -126,6 +127,15 @@ def identity(part: str) -> list[str]:
     return [part, network.file_sha256(Path(__file__))] if part else []
 
 
+@contextmanager
+def in_place(part: str) -> Iterator[None]:
+    """The package with the changes of ``part`` of `PARTS`."""
+    with ExitStack() as changes:
+        for change in PARTS[part].changes:
+            changes.enter_context(patch.object(*change))
+        yield
+
+
 def run_altered(part: str, stage: str) -> None:
     """Run ``stage`` on ``params.yaml`` with ``part`` of `PARTS` in place.
 
@@ -135,9 +145,7 @@ def run_altered(part: str, stage: str) -> None:
     if Path(".dvc").is_dir():
         raise UserError("an altered stage would replace this project's models: run it in a workspace, see --help")
     params = load_params(PARAMS)
-    with ExitStack() as altered:
-        for change in PARTS[part].changes:
-            altered.enter_context(patch.object(*change))
+    with in_place(part):
         STAGES[stage](params)
 
 
