@@ -1,7 +1,12 @@
 """Where training runs: device, precision, threads, processes, through Hugging Face accelerate."""
 
+import os
+import sys
+
+import psutil
 import torch
 from accelerate import Accelerator
+from accelerate.commands.launch import launch_command_parser
 from accelerate.state import PartialState
 from accelerate.utils import DataLoaderConfiguration, set_seed
 
@@ -12,6 +17,8 @@ from semdefect.params import Base
 def create_accelerator(base: Base, bf16_pays: bool) -> Accelerator:
     """An accelerator with seeds, deterministic kernels and ``base.threads`` shared by the local processes.
 
+    Does not return where this process has to give way to several (`start_processes`).
+
     Args:
         base: the ``base`` block of the parameters.
         bf16_pays: whether precision ``auto`` may take bf16; it speeds ConvNeXt up and slows MobileNetV3 down
@@ -20,6 +27,7 @@ def create_accelerator(base: Base, bf16_pays: bool) -> Accelerator:
     Raises:
         UserError: ``base.device`` is not on this machine.
     """
+    start_processes()
     available = {
         "auto": True,
         "cpu": True,
@@ -34,7 +42,10 @@ def create_accelerator(base: Base, bf16_pays: bool) -> Accelerator:
         mixed_precision="bf16" if use_bf16(base, bf16_pays) else "no",
         dataloader_config=DataLoaderConfiguration(split_batches=True),  # batch_size is the whole batch
     )
-    torch.set_num_threads(max(1, base.threads // PartialState().num_processes))
+    threads = max(1, base.threads // PartialState().num_processes)
+    if PartialState().num_processes > 1 and accelerator.is_main_process:
+        print(f"training on {PartialState().num_processes} processes, {threads} thread(s) each")
+    torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # processors take many times longer over numbers below 1e-38
     torch.use_deterministic_algorithms(True, warn_only=True)
     set_seed(base.seed)
@@ -48,3 +59,22 @@ def use_bf16(base: Base, bf16_pays: bool) -> bool:
     on_gpu = base.device != "cpu" and torch.cuda.is_available()
     native = torch.cuda.is_bf16_supported() if on_gpu else torch.cpu.get_capabilities().get("avx512_bf16", False)
     return bf16_pays and bool(native)
+
+
+def start_processes() -> None:
+    """Become torchrun where ``accelerate launch --cpu --num_processes N`` has started this process, and this one only.
+
+    Accelerate starts several processes on CPUs through MPI; without MPI it starts one and does not say so. torchrun
+    needs none.
+    """
+    started = "RANK" in os.environ or "MASTER_ADDR" not in os.environ  # by torchrun, MPI, or for one process
+    if started or os.environ.get("ACCELERATE_USE_CPU") != "True":
+        return
+    command = psutil.Process().parent().cmdline()
+    if "launch" not in command:
+        return
+    wanted = launch_command_parser().parse_args(command[command.index("launch") + 1 :])
+    main = sys.modules["__main__"].__spec__
+    program = ["-m", main.name] if main else [sys.argv[0]]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(wanted.num_processes)]
+    os.execv(sys.executable, [sys.executable, *torchrun, *program, *sys.argv[1:]])

@@ -131,9 +131,12 @@ def test_device_needs_four_packages_only(reproduced: Project, tmp_path: Path) ->
 def test_training_on_two_processes(reproduced: Project, tmp_path: Path) -> None:
     project = Project(tmp_path / "two")
     shutil.copytree(reproduced.folder, project.folder, ignore=shutil.ignore_patterns("models"))
-    project.run("accelerate", "launch", "--cpu", "--num_processes", "2", "-m", "stages.train_teacher")
-    metrics = json.loads((project.folder / "metrics/train_teacher/metrics.json").read_text())
-    assert (project.folder / "models/teacher/model.safetensors").is_file() and metrics["best_epoch"] in (1, 2)
+    said = project.run("accelerate", "launch", "--num_processes", "2", "--cpu", "-m", "stages.train_teacher").stdout
+    assert "training on 2 processes" in said and (project.folder / "models/teacher/model.safetensors").is_file()
+    for curve in ("train/loss", "val/loss"):  # the same batches in other views: LayerNorm does not mind their halves
+        path = f"metrics/train_teacher/plots/metrics/{curve}.tsv"
+        one, two = (np.loadtxt(each.folder / path, skiprows=1)[:, 1] for each in (reproduced, project))
+        assert two == pytest.approx(one, rel=0.1), curve
 
 
 def test_killed_teacher_resumes(reproduced: Project, tmp_path: Path) -> None:
