@@ -38,15 +38,19 @@ class ImageSet:
         """Number of images."""
         return len(self.labels)
 
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Pixels, labels, masks and whether these are known."""
+        return self.pixels, self.labels, self.masks, self.known
+
     def take(self, indices: NDArray[np.int64]) -> "ImageSet":
         """The images at ``indices``, which may repeat."""
         chosen = torch.from_numpy(indices)
-        return ImageSet(self.pixels[chosen], self.labels[chosen], self.masks[chosen], self.known[chosen])
+        return ImageSet(*(tensor[chosen] for tensor in self.tensors()))
 
     def sha256(self) -> str:
         """Hex hash of everything."""
         digest = hashlib.sha256()
-        for tensor in (self.pixels, self.labels, self.masks, self.known):
+        for tensor in self.tensors():
             digest.update(tensor.numpy().tobytes())
         return digest.hexdigest()
 

@@ -119,7 +119,7 @@ class Trainer:
         self.accelerator, self.seed, self.randomness = accelerator, seed, torch.Generator()
         self.order = EpochOrder(len(data), seed)
         batch_size = min(recipe.batch_size, len(data))
-        self.images = TensorDataset(data.pixels, data.labels, data.masks, data.known)
+        self.images = TensorDataset(*data.tensors())
         self.batches = DataLoader(
             self.images,
             batch_size=batch_size,
@@ -140,10 +140,11 @@ class Trainer:
             )
         self.steps = len(self.batches)
         total = self.steps * recipe.epochs
+        warmup = int(total * WARMUP_SHARE)
         self.schedule = CosineLRScheduler(
             self.optimizer,
-            t_initial=total,
-            warmup_t=int(total * WARMUP_SHARE),
+            t_initial=total - warmup,
+            warmup_t=warmup,
             warmup_prefix=True,
             t_in_epochs=False,
         )
@@ -190,10 +191,7 @@ class Trainer:
         """One pass over the data; mean training loss and accuracy."""
         self.order.epoch = epoch
         if self.renew and epoch:
-            renewed = self.renew(epoch)
-            for old, new in zip(
-                self.images.tensors, (renewed.pixels, renewed.labels, renewed.masks, renewed.known), strict=True
-            ):
+            for old, new in zip(self.images.tensors, self.renew(epoch).tensors(), strict=True):
                 old.copy_(new)
         self.network.resolution = resolution_at(epoch, self.recipe)
         torch.manual_seed(self.seed * 1013 + epoch)  # stochastic depth and dropout

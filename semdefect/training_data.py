@@ -39,12 +39,7 @@ def training_images(recipe: Training, stream: int, seed: int) -> ImageSet:
     if not recipe.fresh_per_class:
         return split
     fresh = kept_images(recipe.fresh_per_class, recipe.resolution, stream, seed, recipe.fresh_size)
-    return ImageSet(
-        torch.cat([split.pixels, fresh.pixels]),
-        torch.cat([split.labels, fresh.labels]),
-        torch.cat([split.masks, fresh.masks]),
-        torch.cat([split.known, fresh.known]),
-    )
+    return ImageSet(*map(torch.cat, zip(split.tensors(), fresh.tensors(), strict=True)))
 
 
 def real_repeats(rows: Sequence[Row], fresh_per_class: int, share: float) -> NDArray[np.int64]:
