@@ -61,7 +61,7 @@ def read_manifest(path: Path) -> list[Row]:
     except (csv.Error, UnicodeDecodeError) as broken:
         raise UserError(f"{path} is not a manifest ({broken}); run `dvc repro` to rebuild it") from None
     if not rows:
-        raise UserError(f"{path} lists no images; run `dvc repro` to rebuild it")
+        raise UserError(f"{path} lists no images: give the split a share in params.yaml, or rebuild it by `dvc repro`")
     return rows
 
 

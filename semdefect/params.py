@@ -48,7 +48,7 @@ class Split(Block):
 
     train: Annotated[float, Field(gt=0, lt=1)]
     val: Annotated[float, Field(gt=0, lt=1)]
-    test: Annotated[float, Field(gt=0, lt=1)]
+    test: Annotated[float, Field(ge=0, lt=1)]
 
     @model_validator(mode="after")
     def _sum_to_one(self) -> "Split":

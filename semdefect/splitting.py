@@ -15,13 +15,13 @@ def split_rows(rows: Iterable[Row], shares: dict[str, float], seed: int) -> dict
 
     Groups are taken in random order, large ones first, and each goes to the split that lacks most of its
     images, counted by (class, origin) and relative to the split's share; by class alone where splits lack equally
-    much, so that two real and one rendered group reach all three. A class needs as many groups as there
-    are splits; with fewer it is refused, since a split without the class, or a group in two splits, would make
+    much, so that two real and one rendered group reach all three. A class needs as many groups as there are splits
+    with a share; with fewer it is refused, since a split without the class, or a group in two splits, would make
     every figure of that class meaningless.
 
     Args:
         rows: the manifest.
-        shares: split name → share in (0, 1), summing to 1.
+        shares: split name → share in [0, 1), summing to 1; a split without a share stays empty.
         seed: of the random order.
 
     Raises:
@@ -30,17 +30,18 @@ def split_rows(rows: Iterable[Row], shares: dict[str, float], seed: int) -> dict
     groups: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         groups[row.group].append(row)
+    splits: dict[str, list[Row]] = {name: [] for name in shares}
+    shares = {name: share for name, share in shares.items() if share}
     _refuse_small_classes(groups, len(shares))
     totals = _counts(row for members in groups.values() for row in members)
     order = np.random.default_rng(seed).permutation(sorted(groups))
-    splits: dict[str, list[Row]] = {name: [] for name in shares}
     filled: dict[str, Counter[tuple[str, str]]] = {name: Counter() for name in shares}
     for group in sorted(order, key=lambda name: -len(groups[name])):
         counts = _counts(groups[group])
         name = max(shares, key=lambda split: _lack(counts, filled[split], totals, shares[split]))
         splits[name] += groups[group]
         filled[name] += counts
-    _refuse_empty_classes(splits)
+    _refuse_empty_classes({name: splits[name] for name in shares})
     return splits
 
 
