@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import altered
-from benchmarks.environment import RESULTS, code_hash, read_result, run_benchmark, write_result
+from benchmarks.environment import RESULTS, code_hash, read_result, require_code, run_benchmark, write_result
 from benchmarks.real_cv import changed, figures_of, folds_of, interval, measure, recipe_of
 from benchmarks.real_images import RealImages, load_real
 from semdefect.edge.cli import whole
@@ -107,7 +107,7 @@ def compared(images: RealImages, said: Answers, reference: Answers) -> dict[str,
     return {
         "int8_mean_class_accuracy": ours,
         "difference": ours - theirs,
-        "difference_interval": interval(images.truth[rows], hits(said) - hits(reference), images.fold[rows]),
+        "difference_interval": interval(images, rows, hits(said) - hits(reference)),
     }
 
 
@@ -156,9 +156,11 @@ def earlier(name: str, about: dict[str, Any], recipes: dict[str, str]) -> dict[s
     if not path.is_file():
         return {}
     content = read_result(path, "variants")
-    if any(content.get(key) != value for key, value in about.items()):
-        return {}
-    return {key: one for key, one in content["variants"].items() if one.get("recipe") == recipes.get(key, "")}
+    same = all(content.get(key) == value for key, value in about.items())
+    kept = {key: one for key, one in content["variants"].items() if same and one.get("recipe") == recipes.get(key, "")}
+    if gone := [key for key in content["variants"] if key not in kept]:
+        print(f"{path} has figures of other code, images or jobs, which are written over: {', '.join(gone)}")
+    return kept
 
 
 def collection_sha256(images: RealImages) -> str:
@@ -207,8 +209,7 @@ def run(options: argparse.Namespace) -> None:
     for name in wanted:
         variant = VARIANTS[name]
         said[name] = measure(images, folds, None, changed(variant.settings), options.jobs, variant.part)
-        if code_hash() != about["code"]:
-            raise UserError("the code changed during the run: start it again, in a clone if work on the code goes on")
+        require_code(about["code"])
         measured = asdict(variant) | {"recipe": recipes[name]}
         variants[name] = measured | compared(images, said[name], said[variant.against])
         path = write_result(result, about | {"variants": variants, "parameters": changed(ALONE)})

@@ -64,6 +64,16 @@ def code_hash() -> str:
     return digest.hexdigest()
 
 
+def require_code(code: str) -> None:
+    """Stop a run whose code, of hash ``code`` when it began, has changed: its figures would be of two versions.
+
+    Raises:
+        UserError: it has.
+    """
+    if code_hash() != code:
+        raise UserError("the code changed during the run: start it again, in a clone if work on the code goes on")
+
+
 def run_benchmark(work: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser) -> None:
     """Parse the command line and do the work; one clear sentence when it cannot be done."""
     options = parser.parse_args()

@@ -9,9 +9,9 @@
 
 For each fold, the real images of the others are laid into data/real of a workspace, and synthesize, split,
 train_teacher, distill and export_onnx run there as they would for a user. Then the FP32 and INT8 files, through the
-device's code, and the teacher name the classes of the fold's images. The folds are those of labels.csv, whose makers
-keep near-duplicates in one. Parameters are params.yaml's but for the split: the fold is the test, so that the pipeline
-keeps only five per cent for its own.
+device's code, and the teacher name the classes of the fold's images. The folds are those of labels.csv; an image whose
+near-duplicate (as `synthesize` finds them) is held out does not train. Parameters are params.yaml's but for the split:
+the fold is the test, so that the pipeline keeps none of its own; 15 % of the images it gets choose the best epoch.
 
 Killed and run again it goes on: a finished stage of the same code, data and parameters does not run again, nor do those
 that another run with other parameters for later stages has finished (.scratch/real_cv; may be deleted). All folds with
@@ -43,7 +43,7 @@ from rich.table import Table
 from scipy.special import softmax
 
 from benchmarks import altered
-from benchmarks.environment import RESULTS, code_hash, read_result, run_benchmark, write_result
+from benchmarks.environment import RESULTS, code_hash, read_result, require_code, run_benchmark, write_result
 from benchmarks.real_images import RealImages, load_real, probabilities
 from semdefect import CLASSES
 from semdefect.atomic import replacing
@@ -68,13 +68,17 @@ STAGES = {
     "export_onnx": "models/edge",
 }
 MODELS = ("teacher", "fp32", "int8")
-SPLIT = {"train": 0.80, "val": 0.15, "test": 0.05}
+SPLIT = {"train": 0.85, "val": 0.15, "test": 0.0}
 RESAMPLES = 2000
 
 
 def chosen(images: RealImages, fold: int, per_class: int | None) -> NDArray[np.int64]:
-    """Indices of the images that train while ``fold`` is held out: all others, or ``per_class`` of each class."""
-    others = np.flatnonzero(images.fold != fold)
+    """Indices of the images that the pipeline gets while ``fold`` is held out: ``per_class`` of each class, or all.
+
+    None is a near-duplicate of one that is held out.
+    """
+    held_out = images.fold == fold
+    others = np.flatnonzero(~np.isin(images.group, images.group[held_out]))
     if per_class is None:
         return others
     rng = np.random.default_rng(fold)
@@ -184,8 +188,9 @@ def run_stages(workspace: Path, code: str, wanted: dict[str, str], children: Chi
         program = ["benchmarks.altered", part, stage] if part and stage in altered.STAGES else [f"stages.{stage}"]
         if children.run([sys.executable, "-m", *program], workspace, environment):
             raise UserError(f"stage {stage} failed in {workspace}; what it said stands above")
-        if code_hash() != code or altered.identity(part) != altered_by:
-            raise UserError("the code changed during the run: start it again, in a clone if work on the code goes on")
+        require_code(code)
+        if altered.identity(part) != altered_by:
+            raise UserError("benchmarks/altered.py changed during the run: start it again")
         mark(finished, identity)
 
 
@@ -204,30 +209,53 @@ def answers(workspace: Path, paths: Sequence[Path], threads: int) -> dict[str, N
     return {"teacher": softmax(taught.astype(np.float64), axis=1)} | students
 
 
-def interval(truth: NDArray[np.int64], hits: NDArray[np.float64], folds: NDArray[np.int64]) -> list[float]:
+def interval(
+    images: RealImages, rows: NDArray[np.int64], hits: NDArray[np.float64], by_class: bool = True
+) -> list[float]:
     """95 % interval of the mean over folds of the class-wise means of ``hits``, by resampling within fold and class.
 
-    ``hits`` holds a figure an image: 1 where a model is right and 0 where it errs gives the interval of the mean class
-    accuracy, the difference of two models that of how much better one is.
+    Near-duplicates are no further evidence, so that whole groups are drawn. What another training would give differs
+    more: the interval is of one.
+
+    Args:
+        images: the collection.
+        rows: indices of the images that were scored.
+        hits: a figure for each of them: 1 where a model is right and 0 where it errs gives the interval of the mean
+            class accuracy, the difference of two models that of how much better one is.
+        by_class: whether classes weigh the same, or images.
     """
-    rng = np.random.default_rng(0)
-    means = np.zeros(RESAMPLES)
-    cells = [(fold, label) for fold in np.unique(folds) for label in np.unique(truth[folds == fold])]
-    for fold, label in cells:
-        inside = hits[(folds == fold) & (truth == label)]
-        of_fold = len(np.unique(truth[folds == fold])) * len(np.unique(folds))
-        means += rng.choice(inside, (RESAMPLES, len(inside))).mean(axis=1) / of_fold
-    return [float(bound) for bound in np.percentile(means, [2.5, 97.5])]
+    rng, means = np.random.default_rng(0), []
+    truth = images.truth[rows] if by_class else np.zeros(len(rows), np.int64)
+    for fold in np.unique(images.fold[rows]):
+        inside = images.fold[rows] == fold
+        _, first, group = np.unique(images.group[rows][inside], return_index=True, return_inverse=True)
+        counts, sums = np.zeros((2, len(first), truth.max() + 1))
+        np.add.at(counts, (group, truth[inside]), 1)
+        np.add.at(sums, (group, truth[inside]), hits[inside])
+        drawn = _resampled(images.truth[rows][inside][first], rng)
+        seen = drawn @ counts
+        shares = np.divide(drawn @ sums, seen, out=np.full(seen.shape, np.nan), where=seen > 0)
+        means.append(np.nanmean(shares, axis=1))
+    return [float(bound) for bound in np.percentile(np.mean(means, axis=0), [2.5, 97.5])]
+
+
+def _resampled(classes: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """How often each of the groups of these ``classes [G]`` is drawn, ``[RESAMPLES, G]``; a class keeps its number."""
+    drawn = np.zeros((RESAMPLES, len(classes)), np.int64)
+    for label in np.unique(classes):
+        own = np.flatnonzero(classes == label)
+        drawn[:, own] = rng.multinomial(len(own), np.full(len(own), 1 / len(own)), RESAMPLES)
+    return drawn
 
 
 def figures_of(images: RealImages, said: dict[int, dict[str, NDArray[np.float64]]]) -> dict[str, Any]:
     """Means over the folds of ``said`` (fold → model → probabilities), each fold's own figures, errors of INT8."""
     figures: dict[str, Any] = {}
-    scored = {fold: np.flatnonzero(images.fold == fold) for fold in said}
-    truth = np.concatenate([images.truth[rows] for rows in scored.values()])
-    folds = np.concatenate([images.fold[rows] for rows in scored.values()])
+    rows = np.concatenate([np.flatnonzero(images.fold == fold) for fold in said])
+    truth, folds = images.truth[rows], images.fold[rows]
     for model in MODELS:
         predicted = np.concatenate([said[fold][model].argmax(axis=1) for fold in said])
+        hits = (truth == predicted).astype(float)
         own = [confusion_matrix(truth[folds == fold], predicted[folds == fold], len(CLASSES)) for fold in said]
         accuracies = [float(np.trace(confusion) / confusion.sum()) for confusion in own]
         by_class = [float(mean_class_accuracy(confusion) or 0.0) for confusion in own]
@@ -235,9 +263,10 @@ def figures_of(images: RealImages, said: dict[int, dict[str, NDArray[np.float64]
         figures |= {
             f"{model}_mean_class_accuracy": float(np.mean(by_class)),
             f"{model}_accuracy": float(np.mean(accuracies)),
-            f"{model}_mean_class_accuracy_interval": interval(truth, (truth == predicted).astype(float), folds),
+            f"{model}_accuracy_interval": interval(images, rows, hits, by_class=False),
+            f"{model}_mean_class_accuracy_interval": interval(images, rows, hits),
             f"{model}_folds": [
-                {"fold": fold, "accuracy": one, "mean_class_accuracy": other, "images": len(scored[fold])}
+                {"fold": fold, "accuracy": one, "mean_class_accuracy": other, "images": int((folds == fold).sum())}
                 for fold, one, other in zip(said, accuracies, by_class, strict=True)
             ],
             f"{model}_recall": dict(zip(CLASSES, recalls(whole_confusion), strict=True)),
@@ -313,13 +342,13 @@ def plot(path: Path) -> None:
         if file.stem == "real_cv" or file.stem.removeprefix("real_cv_").isdecimal():
             figures = read_result(file, "real_images", "parameters")
             points.append((figures["real_images"] / len(CLASSES), figures))
-            recipes[file.name] = [recipe_of(figures["parameters"]), figures.get("weights")]
+            recipes[file.name] = [recipe_of(figures["parameters"]), figures.get("weights"), figures.get("code")]
     (first, recipe), *others = recipes.items() or [("", [])]
     different = [name for name, other in others if other != recipe]
     if different:
         raise UserError(
-            f"{', '.join(different)} and {first} are of other parameters or start from other weights: measure them "
-            f"again, or delete them"
+            f"{', '.join(different)} and {first} are of other parameters, weights or code: measure them again, "
+            f"or delete them"
         )
     if len(points) < 2:
         raise UserError(f"{RESULTS} has {len(points)} measured point(s) of the curve: measure with --real-per-class")
@@ -375,7 +404,7 @@ def run(options: argparse.Namespace) -> None:
     said = measure(images, folds, options.real_per_class, content, options.jobs)
     figures = figures_of(images, said)
     figures["real_images"] = float(np.mean([len(chosen(images, fold, options.real_per_class)) for fold in folds]))
-    figures |= {"parameters": content, "weights": starts(content), "jobs": options.jobs}
+    figures |= {"parameters": content, "weights": starts(content), "code": code_hash(), "jobs": options.jobs}
     show(figures)
     limit = [] if options.real_per_class is None else [str(options.real_per_class)]
     special = [f"folds{'-'.join(map(str, folds))}"] if folds != every else []

@@ -10,9 +10,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from semdefect import CLASSES
+from semdefect.base_images import THUMBNAIL, duplicate_groups
 from semdefect.edge.classifier import EdgeClassifier, Failure
-from semdefect.edge.image import open_gray
+from semdefect.edge.image import open_gray, to_pixels
 from semdefect.errors import UserError
+
+#: Correlation above which two images are near-duplicates, as in params.yaml (``synthesize.duplicate_correlation``).
+ALIKE = 0.85
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,14 @@ class RealImages:
         truth: class numbers ``[N]``.
         original: the collection's own classes ``[N]``.
         fold: number of each image's fold ``[N]``; -1 everywhere where the collection has none.
+        group: number of each image's group of near-duplicates ``[N]``, as `synthesize` finds them.
     """
 
     paths: list[Path]
     truth: NDArray[np.int64]
     original: NDArray[np.str_]
     fold: NDArray[np.int64]
+    group: NDArray[np.int64]
 
 
 def load_real(folder: Path) -> RealImages:
@@ -59,14 +65,14 @@ def load_real(folder: Path) -> RealImages:
     gone = next((path for path in paths if not path.is_file()), None)
     if gone:
         raise UserError(f"{listing} lists {gone}, which is not there")
-    for path in paths:  # before hours of training, not after
-        open_gray(path)
+    thumbnails = [to_pixels(open_gray(path), THUMBNAIL) for path in paths]  # a damaged one is named before work starts
     truth = np.array([CLASSES.index(row["class"]) for row in rows])
     folds = [row.get("fold", "-1") for row in rows]
     strange = next((fold for fold in folds if not fold.removeprefix("-").isdecimal()), None)
     if strange is not None:
         raise UserError(f"{listing} has the fold {strange!r}; folds are whole numbers from 0")
-    return RealImages(paths, truth, np.array([row["original_class"] for row in rows]), np.array(folds, np.int64))
+    original, groups = np.array([row["original_class"] for row in rows]), duplicate_groups(thumbnails, ALIKE)
+    return RealImages(paths, truth, original, np.array(folds, np.int64), groups)
 
 
 def probabilities(model: Path, paths: Sequence[Path], threads: int) -> NDArray[np.float64]:

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 from sklearn import metrics
 
-from benchmarks.environment import code_hash, run_benchmark, write_result
+from benchmarks.environment import code_hash, require_code, run_benchmark, write_result
 from benchmarks.real_images import RealImages, load_real, probabilities
 from pretrain.backbone import PARAMS as PRETRAIN_PARAMS
 from semdefect import CLASSES
@@ -182,8 +182,7 @@ def run(options: argparse.Namespace) -> None:
     name = "sim2real" if quoted else "_".join(["sim2real", *parts, f"{options.seeds}seeds"])
     code, runs = code_hash(), []
     for seed in range(options.seeds):
-        if code_hash() != code:
-            raise UserError("the code changed during the run: start it again, in a clone if work on the code goes on")
+        require_code(code)
         base = params.base.model_copy(update={"seed": seed, "threads": threads})
         folder = SCRATCH / "_".join([*parts, str(seed)])
         files = export(train(base, recipe, without, folder))

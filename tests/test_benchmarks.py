@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from samples import params_content, stripes, written
+from samples import params_content, texture, written
 from scipy.ndimage import gaussian_filter1d
 
 from benchmarks import ablations, altered, real_cv, sim2real, synthesis
@@ -28,7 +28,7 @@ def write_collection(folder, per_class, columns=()):
         for index in range(per_class):
             path = folder / name / f"{index}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(stripes(number, index, 64)).save(path)
+            Image.fromarray(texture(100 * number + index)).save(path)
             lines.append(",".join([f"{name}/{index}.png", name, f"{name}_{index}", *(str(index % 2) for _ in columns)]))
     (folder / "labels.csv").write_text("\n".join(lines) + "\n")
     return folder
@@ -101,7 +101,8 @@ def test_an_image_without_lines_has_no_roughness():
 
 
 def test_figures_are_means_over_the_seeds():
-    images = RealImages([], np.array([0, 0, 1, 1]), np.array(["a", "b", "c", "c"]), np.zeros(4, int))
+    original, each = np.array(["a", "b", "c", "c"]), np.arange(4)
+    images = RealImages([], np.array([0, 0, 1, 1]), original, np.zeros(4, int), each)
     right = np.eye(len(CLASSES))[[0, 0, 1, 1]]
     half = np.eye(len(CLASSES))[[0, 2, 1, 2]]
     figures = sim2real.figures_of([{"fp32": right, "int8": half}, {"fp32": half, "int8": half}], images)
@@ -189,6 +190,14 @@ def test_a_fold_is_never_among_the_images_that_train(folded):
     assert len(real_cv.chosen(images, 1, 0)) == 0
 
 
+def test_what_resembles_a_held_out_image_does_not_train(folded):
+    shutil.copyfile(folded / "via/1.png", folded / "via/0.png")  # of folds 1 and 0
+    images = load_real(folded)
+    assert images.group[-4] == images.group[-3]
+    assert sorted(images.paths[index].name for index in real_cv.chosen(images, 1, None))[-1:] == ["2.png"]
+    assert folded / "via/0.png" not in [images.paths[index] for index in real_cv.chosen(images, 1, None)]
+
+
 def test_figures_of_folds_are_means_over_them(folded):
     images = load_real(folded)
     right = np.eye(len(CLASSES))
@@ -205,13 +214,24 @@ def test_figures_of_folds_are_means_over_them(folded):
     assert figures["int8_recall"]["bridge"] == 0.5
 
 
-def test_the_interval_of_a_coin_is_as_wide_as_theory_says():
-    rng = np.random.default_rng(1)
-    truth, folds = np.zeros(800, int), np.repeat([0, 1], 400)
-    low, high = real_cv.interval(truth, rng.integers(0, 2, 800).astype(float), folds)
+@pytest.mark.parametrize("copies", [1, 4])
+def test_the_interval_of_a_coin_is_as_wide_as_theory_says(copies):
+    rng, rows = np.random.default_rng(1), np.arange(800 * copies)
+    groups = np.repeat(np.arange(800), copies)  # copies of an image are no further evidence
+    images = RealImages([], np.zeros(len(rows), int), np.array([]), groups // 400, groups)
+    low, high = real_cv.interval(images, rows, rng.integers(0, 2, 800).astype(float)[groups])
     assert (high - low) / 2 == pytest.approx(1.96 * (0.25 / 800) ** 0.5, rel=0.15)
     assert low < 0.5 < high
-    assert real_cv.interval(truth, np.ones(800), folds) == [1.0, 1.0]
+    assert real_cv.interval(images, rows, np.ones(len(rows))) == [1.0, 1.0]
+
+
+def test_classes_weigh_the_same_in_one_interval_and_images_in_the_other():
+    truth = np.repeat([0, 1], [90, 10])
+    images = RealImages([], truth, np.array([]), np.zeros(100, int), np.arange(100))
+    by_class = real_cv.interval(images, np.arange(100), (truth == 0).astype(float))
+    by_image = real_cv.interval(images, np.arange(100), (truth == 0).astype(float), by_class=False)
+    assert by_class == [0.5, 0.5]
+    assert by_image == [0.9, 0.9]  # every class keeps its number of images
 
 
 @pytest.mark.parametrize(
@@ -264,7 +284,7 @@ def test_the_curve_is_of_one_recipe(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"real_cv_16\.json.* and real_cv\.json are of other parameters"):
         real_cv.plot(Path("curve.png"))
     point("real_cv_16.json", 16, {"distill": {"alpha": 0.5}}, weights={"distill": "1f"})
-    with pytest.raises(UserError, match=r"real_cv_16\.json.* or start from other weights"):
+    with pytest.raises(UserError, match=r"real_cv_16\.json.* are of other parameters, weights or code"):
         real_cv.plot(Path("curve.png"))
     Path("benchmarks/results/real_cv_16.json").write_text("{")
     with pytest.raises(UserError, match=r"real_cv_16\.json is broken"):
@@ -527,8 +547,10 @@ def test_ablations_keep_what_the_same_code_has_measured(folded, tmp_path, monkey
     run_with("--only", "no label smoothing")
     assert kept() == {"reference", "no label smoothing"}  # what its name stands for has changed
     monkeypatch.setattr(ablations, "code_hash", lambda: "other")
+    monkeypatch.setattr(ablations, "require_code", lambda code: None)
     run_with("--only", "batches of 16")
     assert kept() == {"reference", "batches of 16"}
+    assert "written over: no label smoothing, reference" in capsys.readouterr().out
     monkeypatch.setattr("sys.argv", ["ablations", "--real", str(folded), "--only", "sorcery"])
     with pytest.raises(SystemExit, match="no such variant"):
         run_benchmark(ablations.run, ablations.parser())
