@@ -3,12 +3,8 @@
     python -m benchmarks.ablations --real ../shared/real_sem --only "no random views"     # what it is made for
     python -m benchmarks.altered --list
 
-In a workspace, a folder with params.yaml, data and teacher that is no DVC repository:
-
-    python -m benchmarks.altered "input at a fixed scale" distill
-    python -m benchmarks.altered "input at a fixed scale" export_onnx       # the same part: it may alter the network
-
-Writes what the stage writes: models/student and metrics/distill, or models/edge and metrics/export_onnx.
+`benchmarks.real_cv` runs it in a workspace of its own for each part: PART and then `distill` or `export_onnx`. Writes
+what the stage writes.
 """
 
 import argparse

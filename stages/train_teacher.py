@@ -1,8 +1,8 @@
 """Train the teacher, a timm ConvNeXt, on the training split and freshly rendered images.
 
     dvc repro train_teacher
-    dvc exp run -S train_teacher.model=convnext_tiny
-    accelerate launch --num_processes 2 -m stages.train_teacher
+    dvc exp run -S train_teacher.model=convnext_tiny -S train_teacher.init=scratch
+    accelerate launch --num_processes 2 --cpu -m stages.train_teacher
 
 Reads data/splits/{train,val}.csv; writes models/teacher/model.safetensors, the best epoch by validation
 macro-F1, and metrics/train_teacher/. Killed at any time and run again, it resumes after the last finished epoch.

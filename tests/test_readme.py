@@ -1,0 +1,43 @@
+"""What README.md says is so: its table is of the committed figures, its experiments can be run."""
+
+import json
+import re
+
+import pytest
+import yaml
+from samples import ROOT, params_content
+
+from semdefect.network import sem_weights
+from semdefect.params import Params, check_params
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+EXPERIMENTS = re.findall(r"dvc exp run ((?:-S \S+ ?)+)", README)
+
+
+def test_the_table_is_of_the_committed_figures():
+    accuracy = json.loads((ROOT / "metrics/evaluate/summary.json").read_text())["accuracy"]
+    megabytes = json.loads((ROOT / "metrics/export_onnx/export.json").read_text())["megabytes"]
+    rows = {"teacher": "teacher", "student FP32": "student_fp32", "student INT8": "student_int8"}
+    for title, model in rows.items():
+        (line,) = re.findall(rf"^\| {title}\b.*$", README, re.MULTILINE)
+        *shares, size = re.findall(r"(?<= )[\d.]+(?= %| MB)", line) + ["–"] * (model == "teacher")
+        assert shares == [f"{100 * accuracy[name][model]:.1f}" for name in ("clean", "noisy", "mixed", "fresh")], line
+        assert size == (f"{megabytes[model.removeprefix('student_')]:.2f}" if model != "teacher" else "–"), line
+
+
+@pytest.mark.parametrize("settings", EXPERIMENTS)
+def test_an_experiment_has_parameters_that_go_together(settings):
+    content = params_content()
+    for setting in settings.removesuffix(" ").split("-S ")[1:]:
+        key, value = setting.strip().split("=")
+        block, name = key.split(".")
+        assert name in content[block], setting
+        content[block][name] = yaml.safe_load(value)
+    params = check_params(content, "params.yaml", Params)
+    for recipe in (params.train_teacher, params.distill):
+        if recipe.init == "sem":
+            assert sem_weights(recipe.model).is_file()
+
+
+def test_there_are_experiments():
+    assert len(EXPERIMENTS) >= 3
