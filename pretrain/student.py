@@ -1,6 +1,6 @@
 """Pretrain the student's backbone on rendered images only: semdefect/weights/<model>.safetensors, for ``init: sem``.
 
-    python -m pretrain.student        # 50 minutes on one core of two
+    python -m pretrain.student        # one to two hours on one core of two
 
 Learns classes and, from the masks, where the defect lies. Killed at any time and run again, it goes on after the
 last finished epoch.
