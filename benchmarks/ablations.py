@@ -26,8 +26,10 @@ from rich.table import Table
 
 from benchmarks import altered
 from benchmarks.environment import RESULTS, code_hash, read_result, require_code, run_benchmark, write_result
-from benchmarks.real_cv import changed, figures_of, folds_of, interval, measure, recipe_of
+from benchmarks.fold_scores import figures_of, interval
+from benchmarks.real_cv import changed, folds_of, measure
 from benchmarks.real_images import RealImages, load_real
+from benchmarks.workspaces import recipe_of
 from semdefect.edge.cli import whole
 from semdefect.edge.table import percent
 from semdefect.errors import UserError

@@ -12,7 +12,7 @@ from PIL import Image
 from samples import params_content, texture, written
 from scipy.ndimage import gaussian_filter1d
 
-from benchmarks import ablations, altered, real_cv, sim2real, synthesis
+from benchmarks import ablations, altered, curve, fold_scores, real_cv, sim2real, synthesis, workspaces
 from benchmarks.environment import run_benchmark
 from benchmarks.real_images import RealImages, load_real
 from semdefect import CLASSES
@@ -206,7 +206,7 @@ def test_figures_of_folds_are_means_over_them(folded):
         truth = images.truth[images.fold == fold]
         wrong = np.where(truth == 0, 1, truth) if fold else truth  # bridge is called clean in fold 1
         said[fold] = {"teacher": right[truth], "fp32": right[truth], "int8": right[wrong]}
-    figures = real_cv.figures_of(images, said)
+    figures = fold_scores.figures_of(images, said)
     assert figures["teacher_mean_class_accuracy"] == 1 == figures["teacher_accuracy"]
     assert figures["int8_mean_class_accuracy"] == pytest.approx((1 + 7 / 8) / 2)
     assert [part["accuracy"] for part in figures["int8_folds"]] == [1.0, 14 / 16 / 1]
@@ -219,17 +219,17 @@ def test_the_interval_of_a_coin_is_as_wide_as_theory_says(copies):
     rng, rows = np.random.default_rng(1), np.arange(800 * copies)
     groups = np.repeat(np.arange(800), copies)  # copies of an image are no further evidence
     images = RealImages([], np.zeros(len(rows), int), np.array([]), groups // 400, groups)
-    low, high = real_cv.interval(images, rows, rng.integers(0, 2, 800).astype(float)[groups])
+    low, high = fold_scores.interval(images, rows, rng.integers(0, 2, 800).astype(float)[groups])
     assert (high - low) / 2 == pytest.approx(1.96 * (0.25 / 800) ** 0.5, rel=0.15)
     assert low < 0.5 < high
-    assert real_cv.interval(images, rows, np.ones(len(rows))) == [1.0, 1.0]
+    assert fold_scores.interval(images, rows, np.ones(len(rows))) == [1.0, 1.0]
 
 
 def test_classes_weigh_the_same_in_one_interval_and_images_in_the_other():
     truth = np.repeat([0, 1], [90, 10])
     images = RealImages([], truth, np.array([]), np.zeros(100, int), np.arange(100))
-    by_class = real_cv.interval(images, np.arange(100), (truth == 0).astype(float))
-    by_image = real_cv.interval(images, np.arange(100), (truth == 0).astype(float), by_class=False)
+    by_class = fold_scores.interval(images, np.arange(100), (truth == 0).astype(float))
+    by_image = fold_scores.interval(images, np.arange(100), (truth == 0).astype(float), by_class=False)
     assert by_class == [0.5, 0.5]
     assert by_image == [0.9, 0.9]  # every class keeps its number of images
 
@@ -267,7 +267,7 @@ def test_what_cannot_be_cross_validated_is_said_before_work_starts(
 
 def point(name, height, content, **more):
     figures = {"real_images": 8.0 * height, "parameters": content} | more
-    for model in real_cv.MODELS:
+    for model in fold_scores.MODELS:
         figures |= {f"{model}_mean_class_accuracy": 0.7, f"{model}_mean_class_accuracy_interval": [0.6, 0.8]}
     write_json(Path("benchmarks/results") / name, figures)
 
@@ -277,21 +277,21 @@ def test_the_curve_is_of_one_recipe(tmp_path, monkeypatch):
     point("real_cv.json", 74, {"distill": {"alpha": 0.5}, "evaluate": {"fresh_per_class": 1}})
     point("real_cv_4.json", 4, {"distill": {"alpha": 0.5}, "evaluate": {"fresh_per_class": 2}})
     point("real_cv_folds0.json", 74, {"distill": {"alpha": 0.9}})  # a trial: no point of the curve
-    real_cv.plot(Path("curve.png"))
-    with Image.open("curve.png") as curve:
-        assert curve.size == (720, 480)
+    curve.plot(Path("curve.png"))
+    with Image.open("curve.png") as picture:
+        assert picture.size == (720, 480)
     point("real_cv_16.json", 16, {"distill": {"alpha": 0.9}})
     with pytest.raises(UserError, match=r"real_cv_16\.json.* and real_cv\.json are of other parameters"):
-        real_cv.plot(Path("curve.png"))
+        curve.plot(Path("curve.png"))
     point("real_cv_16.json", 16, {"distill": {"alpha": 0.5}}, weights={"distill": "1f"})
     with pytest.raises(UserError, match=r"real_cv_16\.json.* are of other parameters, weights or code"):
-        real_cv.plot(Path("curve.png"))
+        curve.plot(Path("curve.png"))
     Path("benchmarks/results/real_cv_16.json").write_text("{")
     with pytest.raises(UserError, match=r"real_cv_16\.json is broken"):
-        real_cv.plot(Path("curve.png"))
+        curve.plot(Path("curve.png"))
     Path("benchmarks/results/real_cv_16.json").write_text("{}")
     with pytest.raises(UserError, match=r"real_cv_16\.json has no real_images"):
-        real_cv.plot(Path("curve.png"))
+        curve.plot(Path("curve.png"))
 
 
 TINY = {
@@ -346,7 +346,7 @@ def test_a_fold_goes_through_the_stages_once(folded, tmp_path, monkeypatch, capf
 
 
 FILES = [("data/real/via/00000_a.png", "1f"), ("data/real/clean/00001_b.png", "2f")]
-PARAMETERS = {name: {"key": 1} for name in ("base", *real_cv.STAGES)}
+PARAMETERS = {name: {"key": 1} for name in ("base", *workspaces.STAGES)}
 
 
 @pytest.mark.parametrize(
@@ -362,18 +362,18 @@ PARAMETERS = {name: {"key": 1} for name in ("base", *real_cv.STAGES)}
     ],
 )
 def test_a_change_makes_a_stage_and_those_after_it_another(code, files, block, first):
-    before = real_cv.identities("code", FILES, PARAMETERS)
-    after = real_cv.identities(code, files, PARAMETERS | ({block: {"key": 2}} if block else {}))
-    changed = [stage for stage in real_cv.STAGES if before[stage] != after[stage]]
-    assert changed == list(real_cv.STAGES)[list(real_cv.STAGES).index(first) :]
+    before = workspaces.identities("code", FILES, PARAMETERS)
+    after = workspaces.identities(code, files, PARAMETERS | ({block: {"key": 2}} if block else {}))
+    changed = [stage for stage in workspaces.STAGES if before[stage] != after[stage]]
+    assert changed == list(workspaces.STAGES)[list(workspaces.STAGES).index(first) :]
 
 
 def test_a_part_makes_another_student_of_the_same_teacher(monkeypatch):
     def changed(first, second):
-        return [stage for stage in real_cv.STAGES if first[stage] != second[stage]]
+        return [stage for stage in workspaces.STAGES if first[stage] != second[stage]]
 
     def students(*parts):
-        return [real_cv.identities("code", FILES, PARAMETERS, part) for part in parts]
+        return [workspaces.identities("code", FILES, PARAMETERS, part) for part in parts]
 
     whole, plain, view = students("", "no random views", "teacher sees another view")
     assert changed(whole, plain) == changed(plain, view) == ["distill", "export_onnx"]
@@ -391,7 +391,7 @@ def test_a_variant_is_compared_with_the_one_it_names(folded, tmp_path, monkeypat
         answers = {}
         for fold in folds:
             truth = images.truth[images.fold == fold]
-            answers[fold] = dict.fromkeys(real_cv.MODELS, right[np.where(truth < missed, 7, truth)])
+            answers[fold] = dict.fromkeys(fold_scores.MODELS, right[np.where(truth < missed, 7, truth)])
         return answers
 
     monkeypatch.setattr(ablations, "measure", measured)
@@ -409,32 +409,32 @@ def test_a_variant_is_compared_with_the_one_it_names(folded, tmp_path, monkeypat
 def test_only_results_of_the_same_identity_are_taken_over_even_after_a_kill(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, identity in (("fold0_a", "1f"), ("fold0_b", "2f")):
-        (real_cv.SCRATCH / name / "data/splits").mkdir(parents=True)
-        (real_cv.SCRATCH / name / "data/splits/train.csv").write_text(identity)
-        real_cv.mark(real_cv.SCRATCH / name / ".finished_split", identity)
-    workspace = real_cv.SCRATCH / "fold0_c"
-    assert not real_cv.take_over(workspace, "split", "3f")
+        (workspaces.SCRATCH / name / "data/splits").mkdir(parents=True)
+        (workspaces.SCRATCH / name / "data/splits/train.csv").write_text(identity)
+        workspaces.mark(workspaces.SCRATCH / name / ".finished_split", identity)
+    workspace = workspaces.SCRATCH / "fold0_c"
+    assert not workspaces.take_over(workspace, "split", "3f")
     assert not workspace.exists()
     (workspace / "data/splits").mkdir(parents=True)
     (workspace / "data/splits/train.csv").write_text("half")
-    assert real_cv.take_over(workspace, "split", "2f")
+    assert workspaces.take_over(workspace, "split", "2f")
     assert (workspace / "data/splits/train.csv").read_text() == "2f"
 
 
 def test_a_class_without_real_images_has_no_folder_in_a_workspace(folded, tmp_path):
     images = load_real(folded)
-    real_cv.prepare(tmp_path / "none", images, np.array([], np.int64), real_cv.changed([]))
+    workspaces.prepare(tmp_path / "none", images, np.array([], np.int64), real_cv.changed([]))
     assert list((tmp_path / "none/data/real").iterdir()) == []
-    real_cv.prepare(tmp_path / "via", images, np.flatnonzero(images.truth == CLASSES.index("via")), {})
+    workspaces.prepare(tmp_path / "via", images, np.flatnonzero(images.truth == CLASSES.index("via")), {})
     assert [folder.name for folder in (tmp_path / "via/data/real").iterdir()] == ["via"]
 
 
 def test_two_benchmarks_do_not_share_their_workspaces(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    real_cv.SCRATCH.mkdir(parents=True)
-    with real_cv.alone(), pytest.raises(UserError, match="in use by another benchmark"), real_cv.alone():
+    workspaces.SCRATCH.mkdir(parents=True)
+    with workspaces.alone(), pytest.raises(UserError, match="in use by another benchmark"), workspaces.alone():
         pass
-    with real_cv.alone():
+    with workspaces.alone():
         pass
 
 
@@ -455,8 +455,9 @@ def test_no_stage_outlives_a_benchmark_that_fails(folded, tmp_path, monkeypatch)
     (tmp_path / "stages/slow.py").write_text(SLOW_STAGE)
     content = (real_cv.ROOT / "params.yaml").read_text()
     (tmp_path / "params.yaml").write_text(content)
+    monkeypatch.setattr(workspaces, "ROOT", tmp_path)
     monkeypatch.setattr(real_cv, "ROOT", tmp_path)
-    monkeypatch.setattr(real_cv, "STAGES", {"slow": "data"})
+    monkeypatch.setattr(workspaces, "STAGES", {"slow": "data"})
     monkeypatch.setattr("sys.argv", ["real_cv", "--real", str(folded), "--jobs", "2"])
     with pytest.raises(SystemExit, match="stage slow failed"):
         run_benchmark(real_cv.run, real_cv.parser())
@@ -472,9 +473,9 @@ def test_a_variant_is_compared_on_the_same_images(folded):
     right, said, reference = np.eye(len(CLASSES)), {}, {}
     for fold in (0, 1):
         truth = images.truth[images.fold == fold]
-        said[fold] = dict.fromkeys(real_cv.MODELS, right[truth])
+        said[fold] = dict.fromkeys(fold_scores.MODELS, right[truth])
         wrong = np.where(truth == 0, 1, truth)  # every bridge is called clean
-        reference[fold] = dict.fromkeys(real_cv.MODELS, right[wrong])
+        reference[fold] = dict.fromkeys(fold_scores.MODELS, right[wrong])
     figures = ablations.compared(images, said, reference)
     assert figures["int8_mean_class_accuracy"] == 1
     assert figures["difference"] == pytest.approx(1 / 8)
@@ -523,7 +524,7 @@ def test_ablations_keep_what_the_same_code_has_measured(folded, tmp_path, monkey
 
     def measured(images, folds, per_class, content, jobs, part):
         asked.append(content["distill"]["optimizer"])
-        return {fold: dict.fromkeys(real_cv.MODELS, right[images.truth[images.fold == fold]]) for fold in folds}
+        return {fold: dict.fromkeys(fold_scores.MODELS, right[images.truth[images.fold == fold]]) for fold in folds}
 
     def run_with(*arguments):
         monkeypatch.setattr("sys.argv", ["ablations", "--real", str(folded), *arguments])

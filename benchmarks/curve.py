@@ -1,0 +1,66 @@
+"""The curve of accuracy on held-out folds against the number of real images a class."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.environment import RESULTS, read_result
+from benchmarks.workspaces import recipe_of
+from semdefect import CLASSES
+from semdefect.atomic import replacing
+from semdefect.errors import UserError
+
+
+def measured_points() -> list[tuple[float, dict[str, Any]]]:
+    """Real images a class and figures of each point of the curve, from the result files there are.
+
+    Raises:
+        UserError: there are fewer than two, or they are not of the same recipe.
+    """
+    points, recipes = [], {}
+    for file in sorted(RESULTS.glob("real_cv*.json")):
+        if file.stem == "real_cv" or file.stem.removeprefix("real_cv_").isdecimal():
+            figures = read_result(file, "real_images", "parameters")
+            points.append((figures["real_images"] / len(CLASSES), figures))
+            recipes[file.name] = [recipe_of(figures["parameters"]), figures.get("weights"), figures.get("code")]
+    (first, recipe), *others = recipes.items() or [("", [])]
+    different = [name for name, other in others if other != recipe]
+    if different:
+        raise UserError(
+            f"{', '.join(different)} and {first} are of other parameters, weights or code: measure them again, "
+            f"or delete them"
+        )
+    if len(points) < 2:
+        raise UserError(f"{RESULTS} has {len(points)} measured point(s) of the curve: measure with --real-per-class")
+    return sorted(points, key=lambda point: point[0])
+
+
+def plot(path: Path) -> None:
+    """Draw mean class accuracy against the number of real images a class into ``path``.
+
+    Raises:
+        UserError: see `measured_points`, or ``path`` is no file to write.
+    """
+    from matplotlib import pyplot
+
+    if path.is_dir() or not path.name:
+        raise UserError(f"--plot {path}: name a file to write, such as curve.png")
+    points = measured_points()
+    figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+    for model, style in (("teacher", "--"), ("int8", "-")):
+        heights = np.array([figures[f"{model}_mean_class_accuracy"] for _, figures in points])
+        bounds = np.array([figures[f"{model}_mean_class_accuracy_interval"] for _, figures in points]).T
+        axes.errorbar(
+            [number for number, _ in points], 100 * heights, 100 * np.abs(bounds - heights), ls=style, marker="o",
+            capsize=3, label={"teacher": "teacher", "int8": "student, INT8 file"}[model],
+        )  # fmt: skip
+    axes.set(xlabel="real training images a class (mean)", ylabel="mean class accuracy on held-out folds, %")
+    axes.set_xscale("symlog", linthresh=4)
+    measured = [number for number, _ in points]
+    axes.set_xticks(measured, [f"{number:.0f}" for number in measured])
+    axes.grid(alpha=0.3)
+    axes.legend()
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})
+    print(f"written to {path}")
