@@ -53,9 +53,9 @@ def interval(
 
     Args:
         images: the collection.
-        rows: indices of the images that were scored.
-        hits: a figure for each of them: 1 where a model is right and 0 where it errs gives the interval of the mean
-            class accuracy, the difference of two models that of how much better one is.
+        rows: indices of the images that were scored, ``[M]``.
+        hits: a figure for each of them, ``[M]``: 1 where a model is right and 0 where it errs gives the interval of the
+            mean class accuracy, the difference of two models that of how much better one is.
         by_class: whether classes weigh the same, or images.
     """
     rng, means = np.random.default_rng(0), []

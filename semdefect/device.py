@@ -74,6 +74,8 @@ def start_processes() -> None:
     if "launch" not in command:
         return
     wanted = launch_command_parser().parse_args(command[command.index("launch") + 1 :])
+    if (wanted.num_processes or 1) < 2:  # MASTER_ADDR is from elsewhere, a cluster's job say
+        return
     main = sys.modules["__main__"].__spec__
     program = ["-m", main.name] if main else [sys.argv[0]]
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(wanted.num_processes)]

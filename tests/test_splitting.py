@@ -57,6 +57,14 @@ def test_groups_stay_whole_and_shares_are_kept(seed):
         assert all(any(r.label == label for r in members) for members in splits.values())
 
 
+def test_a_split_without_a_share_stays_empty_and_needs_no_group():
+    rows = [row(f"{label}/{number}.png") for label in CLASSES for number in range(2)]
+    splits = split_rows(rows, {"train": 0.85, "val": 0.15, "test": 0.0}, 1)
+    assert splits["test"] == []
+    for name in ("train", "val"):
+        assert {member.label for member in splits[name]} == set(CLASSES)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_the_order_of_rows_does_not_matter(seed):
     rows = random_manifest(seed)
