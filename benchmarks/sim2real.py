@@ -41,7 +41,8 @@ from semdefect.export import save_onnx, to_onnx
 from semdefect.losses import LabelLoss
 from semdefect.network import create_network, file_sha256, load_network
 from semdefect.params import Base, Pretrain, Student, load_params, load_shaped
-from semdefect.quantization import quantize_weights
+from semdefect.quantization import integer_weights
+from semdefect.rounding import calibrate, set_precision
 from semdefect.seeds import BENCHMARK, STUDENT
 from semdefect.synthesis import check_families, families_of
 from semdefect.training import Trainer
@@ -84,12 +85,15 @@ def train(base: Base, recipe: Student, without: frozenset[str], folder: Path) ->
 
 
 def export(checkpoint: Path) -> dict[str, Path]:
-    """FP32 and INT8 files of a checkpoint, beside it; without calibration, which changes no class."""
+    """FP32 file of a checkpoint and one with INT8 weights, beside it; without calibration, which changes no class."""
     about = ModelMetadata(CLASSES, 1.0, 0.0, 0.95, "fp32", file_sha256(checkpoint))
-    fp32 = to_onnx(load_network(checkpoint))
+    network = load_network(checkpoint)
+    network.add_rounding()
+    calibrate(network, fresh_images(8, network.resolution, BENCHMARK, 0).pixels)
     files = {"fp32": checkpoint.with_name("fp32.onnx"), "int8": checkpoint.with_name("int8.onnx")}
-    save_onnx(fp32, about, files["fp32"])
-    save_onnx(quantize_weights(fp32), replace(about, precision="int8-weights"), files["int8"])
+    save_onnx(to_onnx(network), about, files["fp32"])
+    set_precision(network, "int8-weights")
+    save_onnx(integer_weights(to_onnx(network)), replace(about, precision="int8-weights"), files["int8"])
     return files
 
 

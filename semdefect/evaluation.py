@@ -23,7 +23,7 @@ from semdefect.seeds import TEST
 from semdefect.synthesis import corrupt
 from semdefect.training_data import fresh_images
 
-MODELS = ("teacher", "student_fp32", "student_int8")
+MODELS = ("teacher", "student_fp32", "student_int8", "student_w8")
 #: The file that goes to the device: its figures are the ones in the plots.
 SHIPPED = "student_int8"
 
@@ -169,13 +169,15 @@ def summarise(outcomes: dict[str, dict[str, Outcome]], details: dict[str, dict[s
     """
     mixed = {name: details[name]["mixed"] for name in MODELS}
     shipped, guard = mixed[SHIPPED], mixed[SHIPPED]["guard"]
-    same = outcomes["student_fp32"]["mixed"].predicted == outcomes["student_int8"]["mixed"].predicted
+    plain = outcomes["student_fp32"]
     teacher = mixed["teacher"]["accuracy"]
     return {
         "accuracy": {key: {name: details[name][key]["accuracy"] for name in MODELS} for key in outcomes[SHIPPED]},
         "macro_f1": {key: details[SHIPPED][key]["macro_f1"] for key in outcomes[SHIPPED]},
         "retention_of_teacher": shipped["accuracy"] / teacher if teacher else None,
-        "int8_fp32_agreement": float(same.mean()),
+        "int8_fp32_agreement": {
+            key: float((plain[key].predicted == outcome.predicted).mean()) for key, outcome in outcomes[SHIPPED].items()
+        },
         "calibration_error": {
             "before_scaling": shipped["calibration_error_before"],
             "after_scaling": shipped["calibration_error"],

@@ -3,8 +3,10 @@
 import math
 import tempfile
 import warnings
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,9 +24,18 @@ from semdefect.images import ImageSet, load_images
 from semdefect.manifest import SPLITS, read_manifest
 from semdefect.network import SemNetwork, file_sha256, load_network, predict
 from semdefect.params import ExportOnnx
-from semdefect.quantization import quantize_weights
+from semdefect.quantization import integer_model, integer_weights
+from semdefect.rounding import Precision, set_precision, signal_to_noise
 
 OPSET = 18
+#: The exported files.
+FILES: dict[Precision, str] = {
+    "fp32": "student_fp32.onnx",
+    "int8": "student_int8.onnx",
+    "int8-weights": "student_w8.onnx",
+}
+#: How many of the tensors that lose most are listed.
+WORST = 10
 
 
 def to_onnx(network: SemNetwork) -> onnx.ModelProto:
@@ -34,7 +45,7 @@ def to_onnx(network: SemNetwork) -> onnx.ModelProto:
     """
     network = network.cpu().float().eval()
     example = torch.rand(2, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of the exporter's own internals
         program = torch.onnx.export(
             network,
@@ -78,52 +89,108 @@ def save_onnx(model: onnx.ModelProto, metadata: ModelMetadata, path: Path) -> No
         temporary.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def export_student(checkpoint: Path, folder: Path, metrics: Path, bars: ExportOnnx, threads: int) -> None:
-    """Export ``checkpoint`` to ``folder`` as FP32 and INT8 and write the figures of the comparison.
+@dataclass(frozen=True)
+class Variant:
+    """One exported file: the graph, and what ran through it."""
 
-    Temperature and guard threshold come from the FP32 file's logits on the validation split and go into both
-    files, so that they decide alike.
+    model: onnx.ModelProto
+    logits: NDArray[np.float32]
+
+
+def export_student(checkpoint: Path, folder: Path, metrics: Path, bars: ExportOnnx, threads: int) -> None:
+    """Export ``checkpoint`` to ``folder`` as FP32, INT8 and INT8 weights and write the figures of the comparison.
+
+    Temperature and guard threshold come from the FP32 file's logits on the validation split and go into all files, so
+    that they decide alike.
+
+    Args:
+        checkpoint: a student that learned to answer alike in FP32 and INT8.
+        folder: where the files go, ``student_{fp32,int8,w8}.onnx``.
+        metrics: the JSON file of figures; ``quantization.json`` goes beside it.
+        bars: what the files have to clear.
+        threads: of torch and ONNX Runtime.
 
     Raises:
-        UserError: FP32 ONNX and torch differ by more than ``bars.torch_tolerance``, or INT8 and FP32 agree on
+        UserError: FP32 ONNX and torch differ by more than ``bars.torch_tolerance``, or an INT8 file and FP32 agree on
             fewer than ``bars.int8_agreement`` of the validation images; gives the figures. No file is left.
     """
     torch.set_num_threads(threads)
     network = load_network(checkpoint)
+    if not network.rounded:
+        raise UserError(f"{checkpoint} has not learned to answer alike in INT8: run `dvc repro distill`")
     validation = load_images(read_manifest(SPLITS / "val.csv"), SIZE)
     labels = validation.labels.numpy()
     about = ModelMetadata(CLASSES, 1.0, 0.0, bars.target_purity, "fp32", file_sha256(checkpoint))
-    fp32 = to_onnx(network)
-    int8 = quantize_weights(fp32)
-    with tempfile.TemporaryDirectory() as scratch:
-        fp32_logits = _run(fp32, about, Path(scratch) / "fp32.onnx", validation, threads)
-        int8_logits = _run(int8, about, Path(scratch) / "int8.onnx", validation, threads)
-    difference = float(np.abs(predict(network, validation.pixels).numpy() - fp32_logits).max())
-    agreement = float((fp32_logits.argmax(1) == int8_logits.argmax(1)).mean())
+    variants = _variants(network, about, validation, threads)
+    plain = variants["fp32"].logits
+    difference = float(np.abs(predict(network, validation.pixels).numpy() - plain).max())
     if difference > bars.torch_tolerance:
         raise UserError(
             f"{checkpoint}: ONNX and torch logits differ by up to {difference:.2g}, more than "
             f"export_onnx.torch_tolerance {bars.torch_tolerance:g}"
         )
-    if agreement < bars.int8_agreement:
-        raise UserError(
-            f"{checkpoint}: INT8 and FP32 name the same class on {agreement:.2%} of {len(labels)} validation "
-            f"images, fewer than export_onnx.int8_agreement {bars.int8_agreement:g}; train longer"
-        )
-    temperature = fit_temperature(fp32_logits, labels)
-    threshold = guard_threshold(fp32_logits, labels, temperature, bars.target_purity)
+    rounded = [precision for precision in FILES if precision != "fp32"]
+    agreement = {precision: _agreement(plain, variants[precision].logits) for precision in rounded}
+    for precision, share in agreement.items():
+        if share < bars.int8_agreement:
+            raise UserError(
+                f"{checkpoint}: {FILES[precision]} and FP32 name the same class on {share:.2%} of {len(labels)} "
+                f"validation images, fewer than export_onnx.int8_agreement {bars.int8_agreement:g}; "
+                f"raise distill.int8_epochs"
+            )
+    temperature = fit_temperature(plain, labels)
+    threshold = guard_threshold(plain, labels, temperature, bars.target_purity)
     about = replace(about, temperature=temperature, threshold=threshold)
-    paths = {"fp32": folder / "student_fp32.onnx", "int8": folder / "student_int8.onnx"}
-    save_onnx(fp32, about, paths["fp32"])
-    save_onnx(int8, replace(about, precision="int8-weights"), paths["int8"])
+    for file, variant in variants.items():
+        save_onnx(variant.model, replace(about, precision=file), folder / FILES[file])
     figures = {
-        "int8_fp32_agreement_val": agreement,
+        "int8_fp32_agreement_val": agreement["int8"],
+        "w8_fp32_agreement_val": agreement["int8-weights"],
         "onnx_torch_difference_below": _power_of_ten_above(difference),
         "temperature": temperature,
         "guard_threshold": threshold,
-        "megabytes": {name: round(path.stat().st_size / 1e6, 2) for name, path in paths.items()},
+        "megabytes": {Path(file).stem: round((folder / file).stat().st_size / 1e6, 2) for file in FILES.values()},
     }
     write_json(metrics, figures, digits=6)
+    write_json(metrics.with_name("quantization.json"), _quantization(network, variants, validation), digits=3)
+
+
+def _variants(network: SemNetwork, about: ModelMetadata, images: ImageSet, threads: int) -> dict[Precision, Variant]:
+    """Each file with its logits of ``images`` as the device computes them."""
+    settle: dict[Precision, Callable[[onnx.ModelProto], onnx.ModelProto]] = {
+        "int8": integer_model,
+        "int8-weights": integer_weights,
+        "fp32": lambda model: model,
+    }
+    variants = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for precision, settled in settle.items():
+            set_precision(network, precision)
+            model = settled(to_onnx(network))
+            path = Path(scratch) / FILES[precision]
+            logits = _run(model, replace(about, precision=precision), path, images, threads)
+            variants[precision] = Variant(model, logits)
+    return variants
+
+
+def _agreement(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    return float((first.argmax(1) == second.argmax(1)).mean())
+
+
+def _quantization(network: SemNetwork, variants: dict[Precision, Variant], images: ImageSet) -> dict[str, Any]:
+    """What rounding costs on the validation images: by file, and by tensor of the INT8 file."""
+    plain = variants["fp32"].logits
+    rounded = {precision: variant.logits for precision, variant in variants.items() if precision != "fp32"}
+    ratios = signal_to_noise(network, images.pixels)
+    return {
+        "agreement_val": {precision: _agreement(plain, logits) for precision, logits in rounded.items()},
+        "logits_signal_to_noise_db": {
+            precision: float(10 * np.log10(plain.var() / max((logits - plain).var(), 1e-12)))
+            for precision, logits in rounded.items()
+        },
+        "tensors_signal_to_noise_db": ratios,
+        "worst_tensors": sorted(ratios, key=lambda name: ratios[name])[:WORST],
+    }
 
 
 def _run(

@@ -47,6 +47,10 @@ class ImageSet:
         chosen = torch.from_numpy(indices)
         return ImageSet(*(tensor[chosen] for tensor in self.tensors()))
 
+    def sample(self, count: int, seed: int) -> "ImageSet":
+        """``count`` different images, or all where there are fewer, at random."""
+        return self.take(np.random.default_rng(seed).permutation(len(self))[:count])
+
     def sha256(self) -> str:
         """Hex hash of everything."""
         digest = hashlib.sha256()

@@ -1,12 +1,21 @@
-"""The two training tasks: learn from labels, and learn from labels and a teacher."""
+"""The training tasks: learn from labels, from labels and a teacher, and to say the same in FP32 and INT8."""
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from semdefect import CLASSES
+from semdefect.rounding import set_precision
+
+
+class Loss(Protocol):
+    """A training task."""
+
+    def __call__(self, network: nn.Module, batch: "Batch") -> tuple[Tensor, Tensor]:
+        """Loss (a scalar) and logits ``[N, C]`` of a batch."""
 
 
 @dataclass(frozen=True)
@@ -144,3 +153,26 @@ class DistillationLoss:
         with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=self.teacher_bf16):
             taught = self.teacher(batch.views).float()
         return self.alpha * hard + (1 - self.alpha) * self.soft(logits, taught, self.temperature), logits
+
+
+class AgreementLoss:
+    """Another task in FP32, and that the same weights answer alike in INT8.
+
+    Both answers get the gradient: it moves not only INT8 towards FP32 but FP32 to where rounding matters less, which
+    training INT8 alone towards a fixed FP32 does not reach (docs/edge.md).
+    """
+
+    def __init__(self, task: Loss, weight: float) -> None:
+        """``task`` is a loss of the network in FP32; ``weight`` >= 0."""
+        self.task, self.weight = task, weight
+
+    def __call__(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Loss (a scalar) and FP32 logits ``[N, C]`` of a network that `semdefect.rounding.add_rounding` prepared."""
+        set_precision(network, "fp32")
+        loss, plain = self.task(network, batch)
+        set_precision(network, "int8")
+        rounded = network(batch.views).float()
+        set_precision(network, "fp32")
+        power = plain.detach().var(dim=1).mean().clamp_min(1e-6)
+        apart = (rounded - plain).square().mean() / power
+        return loss + self.weight * (kl_loss(rounded, plain, 1.0) + apart), plain

@@ -17,6 +17,7 @@ from torch.nn import functional
 from semdefect import CLASSES
 from semdefect.atomic import replacing
 from semdefect.errors import UserError
+from semdefect.rounding import add_rounding
 
 #: Weights that `pretrain` made from rendered images, one file an architecture; part of the package.
 SEM_WEIGHTS = Path(__file__).parent / "weights"
@@ -43,7 +44,7 @@ class SemNetwork(nn.Module):
         whose input channels timm sums up and whose last layer it leaves out.
         """
         super().__init__()
-        self.model, self.resolution = model, resolution
+        self.model, self.resolution, self.rounded = model, resolution, False
         backbone: Any = timm.create_model(
             model,
             in_chans=1,
@@ -61,6 +62,11 @@ class SemNetwork(nn.Module):
         self._level = max(index for index, feature in enumerate(features) if feature["reduction"] == 16)
         self.cells = nn.Conv2d(features[self._level]["num_chs"], len(CLASSES), 1)
         self.evidence = nn.Linear(len(CLASSES), len(CLASSES))
+
+    def add_rounding(self) -> None:
+        """Give a network with a MobileNetV3 its INT8 side; see `semdefect.rounding`. The logits stay what they are."""
+        add_rounding(self.backbone, [self.cells, self.evidence], self.evidence)
+        self.rounded = True
 
     def forward(self, images: Tensor, with_cells: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Logits ``[N, 8]`` of ``images [N, 1, H, W]``; ``with_cells`` adds cell logits ``[N, 8, R/16, R/16]``."""
@@ -185,6 +191,8 @@ def _from_file(model: str, resolution: int, path: Path, key: str) -> SemNetwork:
         ) from None
     if network.model != model:
         raise UserError(f"{key}: {path} holds a {network.model}, not a {model}")
+    if network.rounded:
+        raise UserError(f"{key}: {path} holds a student that is done, its batch norm folded; start from other weights")
     network.resolution = resolution
     return network
 
@@ -201,7 +209,11 @@ def save_network(network: SemNetwork, path: Path, provenance: dict[str, Any] | N
         half: weights in float16, half the size; statistics of normalisation layers, whose range is wider, stay as they
             are. `load_network` makes float32 of it again.
     """
-    about: dict[str, Any] = {"model": network.model, "resolution": network.resolution}
+    about: dict[str, Any] = {
+        "model": network.model,
+        "resolution": network.resolution,
+        "rounded": network.rounded,
+    }
     if provenance is not None:
         about["provenance"] = provenance
     weights = {name for name, _ in network.named_parameters()} if half else set()
@@ -233,6 +245,8 @@ def load_network(path: Path) -> SemNetwork:
         with safe_open(path, framework="pt") as file:
             about = json.loads(file.metadata()["semdefect"])
         network = SemNetwork(about["model"], about["resolution"])
+        if about.get("rounded"):
+            network.add_rounding()
         network.load_state_dict(load_file(path))
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as broken:
         raise UserError(f"{path} is not a checkpoint of this project ({type(broken).__name__})") from None

@@ -113,6 +113,9 @@ class Distill(Student):
     method: Literal["kl", "standardised", "dist"]
     alpha: Share
     temperature: Positive
+    int8_epochs: Annotated[int, Field(ge=1)]
+    int8_learning_rate: Positive
+    int8_weight: Annotated[float, Field(ge=0)]
 
 
 class ExportOnnx(Block):

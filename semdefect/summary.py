@@ -27,7 +27,7 @@ def _read(path: Path, key: str) -> dict[str, Any]:
 
 
 def summary_table() -> Table:
-    """Rows teacher, student FP32, student INT8; columns the test sets and the file's size.
+    """Rows teacher and exported files; columns the test sets and the file's size.
 
     Raises:
         UserError: the metrics of a run are not there.
@@ -40,8 +40,8 @@ def summary_table() -> Table:
     for name in test_sets:
         table.add_column(name, justify="right")
     table.add_column("size", justify="right")
-    sizes = {"teacher": "–", "student_fp32": f"{megabytes['fp32']} MB", "student_int8": f"{megabytes['int8']} MB"}
-    for model, size in sizes.items():
+    for model in sorted(accuracy["clean"], key=lambda name: name != "teacher"):
+        size = f"{megabytes[model]} MB" if model in megabytes else "–"
         shares = [f"{accuracy[name][model]:.1%}" for name in test_sets]
         table.add_row(model.replace("_", " ").replace("fp32", "FP32").replace("int8", "INT8"), *shares, size)
     return table
@@ -53,9 +53,7 @@ def main() -> None:
     try:
         console = Console()
         console.print(summary_table())
-        console.print(
-            f"files: {EDGE}/student_fp32.onnx, student_int8.onnx; report with pictures: {REPORT}", highlight=False
-        )
+        console.print(f"files: {EDGE}/student_{{fp32,int8,w8}}.onnx; report with pictures: {REPORT}", highlight=False)
     except UserError as error:
         sys.exit(f"error: {error}")
 

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import timm
 import torch
@@ -16,7 +16,7 @@ from timm.data.mixup import mixup_target
 from timm.optim import create_optimizer_v2, muon
 from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 from tqdm import tqdm
@@ -27,7 +27,7 @@ from semdefect.checkpoint import Checkpoint, Progress, sources_sha256
 from semdefect.edge.scoring import confusion_matrix, macro_f1
 from semdefect.errors import UserError
 from semdefect.images import ImageSet
-from semdefect.losses import Batch
+from semdefect.losses import Batch, Loss
 from semdefect.network import SemNetwork, predict, save_network
 from semdefect.params import Base, Training
 from semdefect.views import random_views
@@ -42,13 +42,6 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {"adamw": {"fused": True}, "muon": {"ns_
 # timm takes these steps in bf16 and has no option for it. Processors without instructions for bf16 emulate it, at 20 to
 # 30 times the time of fp32: four fifths of a training went there (docs/training.md). Holds for the whole process.
 muon.zeropower_via_newtonschulz = partial(muon.zeropower_via_newtonschulz, dtype=torch.float32)
-
-
-class Loss(Protocol):
-    """A training task."""
-
-    def __call__(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Loss (a scalar) and logits ``[N, C]`` of a batch."""
 
 
 class EpochOrder(Sampler[int]):
@@ -153,7 +146,9 @@ class Trainer:
         self.checkpoint = Checkpoint(stage, {"network": network, "average": self.average.module}, self.optimizer)
         self.trained, self.fast_optimizer, self.loader = accelerator.prepare(network, self.optimizer, self.batches)
 
-    def run(self, validation: ImageSet, model_path: Path, metrics_folder: Path, identity: str) -> Progress:
+    def run(
+        self, validation: ImageSet, model_path: Path, metrics_folder: Path, identity: str, keep: bool = False
+    ) -> Progress:
         """Train, resuming a killed run of the same ``identity``; write the best epoch and the curves.
 
         Args:
@@ -161,6 +156,8 @@ class Trainer:
             model_path: where the weights of the best epoch go, at the end.
             metrics_folder: DVCLive's folder for ``metrics.json`` and ``plots/``.
             identity: `fingerprint` of the run.
+            keep: leave the checkpoint there, so that the same run again only writes its results; for a run that is a
+                part of a longer one. The caller discards it.
         """
         progress = self.checkpoint.load(identity)
         best = self.checkpoint.folder / "best.safetensors"
@@ -183,7 +180,8 @@ class Trainer:
             with replacing(model_path) as temporary:  # a copy: killed before the end, the run can finish again
                 shutil.copyfile(best, temporary)
             write_curves(progress, metrics_folder)
-            self.checkpoint.discard()
+            if not keep:
+                self.checkpoint.discard()
         self.accelerator.wait_for_everyone()
         return progress
 

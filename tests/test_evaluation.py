@@ -31,7 +31,7 @@ def outcome(predicted, confidence=0.9, raw_confidence=0.99, truth=EACH_TWICE, th
 
 
 def summary_of(teacher, fp32, int8):
-    outcomes = {name: {"mixed": answers} for name, answers in zip(MODELS, (teacher, fp32, int8), strict=True)}
+    outcomes = {name: {"mixed": answers} for name, answers in zip(MODELS, (teacher, fp32, int8, fp32), strict=True)}
     details = {name: {"mixed": by_set["mixed"].figures()} for name, by_set in outcomes.items()}
     return summarise(outcomes, details), details
 
@@ -49,7 +49,7 @@ def test_a_perfect_run():
     assert summary["accuracy"] == {"mixed": dict.fromkeys(MODELS, 1.0)}
     assert summary["macro_f1"] == {"mixed": 1.0}
     assert summary["retention_of_teacher"] == 1
-    assert summary["int8_fp32_agreement"] == 1
+    assert summary["int8_fp32_agreement"] == {"mixed": 1}
     assert summary["guard"] == {"purity": 1.0, "rejection_rate": 0.0}
     assert summary["escape_rate"] == summary["overkill_rate"] == 0
     assert summary["calibration_error"]["before_scaling"] == pytest.approx(0.01)
@@ -66,10 +66,10 @@ def test_each_figure_counts_what_its_name_says():
     int8 = outcome(changed((2, 0), (4, CLEAN), (5, CLEAN), (6, 7)), confidence=doubt)
     summary, details = summary_of(teacher, fp32, int8)
     assert summary["accuracy"]["mixed"] == {
-        "teacher": 14 / 16, "student_fp32": 13 / 16, "student_int8": 12 / 16
+        "teacher": 14 / 16, "student_fp32": 13 / 16, "student_int8": 12 / 16, "student_w8": 13 / 16
     }  # fmt: skip
     assert summary["retention_of_teacher"] == pytest.approx(12 / 14)
-    assert summary["int8_fp32_agreement"] == 15 / 16
+    assert summary["int8_fp32_agreement"] == {"mixed": 15 / 16}
     assert summary["overkill_rate"] == 1 / 2
     assert summary["escape_rate"] == 2 / 14
     assert summary["guard"] == {"purity": pytest.approx(11 / 14), "rejection_rate": pytest.approx(2 / 16)}

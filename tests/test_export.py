@@ -12,7 +12,7 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
-from samples import ROOT, params, tiny_network, write_split
+from samples import ROOT, params, rounded_network, tiny_network, write_split
 
 from semdefect import CLASSES, export
 from semdefect.edge.classifier import EdgeClassifier
@@ -34,7 +34,7 @@ def project(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         write_split("val", per_class=2)
-        save_network(tiny_network(resolution=64), CHECKPOINT)
+        save_network(rounded_network(), CHECKPOINT)
         export_student(CHECKPOINT, EDGE, METRICS, BARS, threads=1)
     return folder
 
@@ -50,18 +50,38 @@ def names(folder):
     return sorted(path.name for path in folder.rglob("*")) if folder.exists() else []
 
 
-def test_two_single_files_and_figures_are_written(inside):
-    assert names(EDGE) == ["student_fp32.onnx", "student_int8.onnx"]
+FILES = ["student_fp32.onnx", "student_int8.onnx", "student_w8.onnx"]
+
+
+def test_three_single_files_and_figures_are_written(inside):
+    assert names(EDGE) == FILES
     figures = json.loads(METRICS.read_text())
     assert set(figures) == {
-        "int8_fp32_agreement_val", "onnx_torch_difference_below", "temperature", "guard_threshold", "megabytes"
+        "int8_fp32_agreement_val", "w8_fp32_agreement_val", "onnx_torch_difference_below",
+        "temperature", "guard_threshold", "megabytes",
     }  # fmt: skip
     assert figures["onnx_torch_difference_below"] <= BARS.torch_tolerance * 10
-    for precision, megabytes in figures["megabytes"].items():
-        assert megabytes == pytest.approx((EDGE / f"student_{precision}.onnx").stat().st_size / 1e6, abs=0.006)
+    for name, megabytes in figures["megabytes"].items():
+        assert megabytes == pytest.approx((EDGE / f"{name}.onnx").stat().st_size / 1e6, abs=0.006)
 
 
-@pytest.mark.parametrize(("precision", "stated"), [("fp32", "fp32"), ("int8", "int8-weights")])
+def test_what_rounding_costs_is_told_by_file_and_by_tensor(inside):
+    figures = json.loads(METRICS.with_name("quantization.json").read_text())
+    ratios, worst = figures["tensors_signal_to_noise_db"], figures["worst_tensors"]
+    assert len(worst) == 10 and worst == sorted(ratios, key=ratios.get)[:10]
+    assert set(figures["agreement_val"]) == set(figures["logits_signal_to_noise_db"]) == {"int8", "int8-weights"}
+    noise = figures["logits_signal_to_noise_db"]
+    assert noise["int8-weights"] > noise["int8"] > 3  # random weights spread noise more than trained ones
+
+
+def test_a_student_without_an_int8_side_is_refused(inside, tmp_path):
+    save_network(tiny_network(), tmp_path / "plain.safetensors")
+    with pytest.raises(UserError, match="has not learned to answer alike in INT8: run `dvc repro distill`"):
+        export_student(tmp_path / "plain.safetensors", tmp_path / "edge", tmp_path / "export.json", BARS, threads=1)
+    assert not (tmp_path / "edge").exists()
+
+
+@pytest.mark.parametrize(("precision", "stated"), [("fp32", "fp32"), ("int8", "int8"), ("w8", "int8-weights")])
 def test_the_device_reads_all_it_needs_from_the_file(inside, precision, stated):
     about = EdgeClassifier(EDGE / f"student_{precision}.onnx").metadata
     figures = json.loads(METRICS.read_text())
@@ -94,12 +114,12 @@ def test_bytes_depend_neither_on_process_nor_on_place(inside, tmp_path):
         env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "PYTHONHASHSEED": "7"},
         check=True,
     )
-    for name in ("student_fp32.onnx", "student_int8.onnx"):
+    for name in FILES:
         assert (tmp_path / "out" / name).read_bytes() == (EDGE / name).read_bytes()
     assert (tmp_path / "export.json").read_bytes() == METRICS.read_bytes()
 
 
-@pytest.mark.parametrize("name", ["student_fp32.onnx", "student_int8.onnx"])
+@pytest.mark.parametrize("name", FILES)
 def test_nothing_of_this_machine_is_in_the_file(inside, name):
     content = (EDGE / name).read_bytes()
     own = {str(ROOT), str(Path.home()), str(inside), sys.prefix, str(Path(torch.__file__).parent), "site-packages"}
@@ -109,16 +129,9 @@ def test_nothing_of_this_machine_is_in_the_file(inside, name):
 
 
 def test_a_file_has_no_other_files_to_lose(inside):
-    for name in ("student_fp32.onnx", "student_int8.onnx"):
+    for name in FILES:
         graph = onnx.load(EDGE / name, load_external_data=False).graph
         assert not any(initializer.external_data for initializer in graph.initializer)
-
-
-@pytest.fixture
-def exported_before(inside, monkeypatch):
-    """Take the network from the file that is already there: tracing it again takes seconds."""
-    model = onnx.load(EDGE / "student_fp32.onnx")
-    monkeypatch.setattr(export, "to_onnx", lambda network: model)
 
 
 def refusal(bars, folder) -> str:
@@ -128,29 +141,29 @@ def refusal(bars, folder) -> str:
     return str(refused.value)
 
 
-def test_onnx_that_differs_from_torch_is_refused_with_the_figures(exported_before, tmp_path):
+def test_onnx_that_differs_from_torch_is_refused_with_the_figures(inside, tmp_path):
     tight = params(export_onnx={"torch_tolerance": 1e-30, "int8_agreement": 0.0}).export_onnx
     message = refusal(tight, tmp_path)
     assert re.search(r"ONNX and torch logits differ by up to \d[\d.e-]*, more than", message)
     assert "export_onnx.torch_tolerance 1e-30" in message
 
 
-def test_int8_that_collapses_is_refused_with_the_figures(exported_before, tmp_path, monkeypatch):
-    quantize = export.quantize_weights
+def test_int8_that_collapses_is_refused_with_the_figures(inside, tmp_path, monkeypatch):
+    settle = export.integer_model
 
     def collapsed(model):
-        """What per-tensor post-training quantization does to MobileNetV3: one class for everything."""
-        spoilt = quantize(model)
+        """What post-training quantization does to MobileNetV3: one class for everything."""
+        spoilt = settle(model)
         for initializer in spoilt.graph.initializer:
-            if initializer.name.endswith("_scale"):
+            if initializer.data_type == onnx.TensorProto.INT8:
                 zeros = np.zeros_like(numpy_helper.to_array(initializer))
                 initializer.CopyFrom(numpy_helper.from_array(zeros, initializer.name))
         return spoilt
 
-    monkeypatch.setattr(export, "quantize_weights", collapsed)
+    monkeypatch.setattr(export, "integer_model", collapsed)
     message = refusal(params(export_onnx={"int8_agreement": 0.995, "torch_tolerance": 0.002}).export_onnx, tmp_path)
-    assert re.search(r"INT8 and FP32 name the same class on \d+\.\d\d% of 16 validation images", message)
-    assert "export_onnx.int8_agreement 0.995" in message
+    assert re.search(r"student_int8.onnx and FP32 name the same class on \d+\.\d\d% of 16 validation images", message)
+    assert "export_onnx.int8_agreement 0.995" in message and "distill.int8_epochs" in message
 
 
 def test_a_missing_student_says_what_to_run(inside, tmp_path):

@@ -19,7 +19,7 @@ from project import ENVIRONMENT, ROOT, Project, copy_project
 from semdefect import CLASSES
 from semdefect.network import file_sha256
 
-MODELS = ["models/edge/student_fp32.onnx", "models/edge/student_int8.onnx"]
+MODELS = [f"models/edge/student_{name}.onnx" for name in ("fp32", "int8", "w8")]
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

@@ -31,12 +31,15 @@ def run(tmp_path):
 
 @pytest.fixture
 def metrics(tmp_path):
-    shares = dict(zip(MODELS, (0.975, 0.9512, 0.95), strict=True))
+    shares = dict(zip(MODELS, (0.975, 0.9512, 0.95, 0.951), strict=True))
     write_json(
         tmp_path / "metrics/evaluate/summary.json",
         {"accuracy": dict.fromkeys(("clean", "noisy", "mixed", "fresh", "real"), shares)},
     )
-    write_json(tmp_path / "metrics/export_onnx/export.json", {"megabytes": {"fp32": 6.13, "int8": 1.64}})
+    write_json(
+        tmp_path / "metrics/export_onnx/export.json",
+        {"megabytes": {"student_fp32": 6.13, "student_int8": 1.64, "student_w8": 1.6}},
+    )
     return tmp_path / "metrics"
 
 

@@ -21,8 +21,8 @@ FORMAT = 1
 #: What ``semdefect.edge.image`` does. A model that expects anything else is refused.
 PREPROCESSING: dict[str, Any] = {"mode": "L", "size": SIZE, "resample": "bilinear", "range": [0, 1]}
 
-#: ``int8-weights``: weights stored as INT8, computed in FP32.
-PRECISIONS = ("fp32", "int8-weights")
+#: ``int8``: weights and activations, computed in integers; ``int8-weights``: weights alone, computed in FP32.
+PRECISIONS = ("fp32", "int8", "int8-weights")
 
 
 @dataclass(frozen=True)
