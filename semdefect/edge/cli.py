@@ -1,35 +1,41 @@
 """The ``semdefect`` command: classify images, or score a model on labelled ones.
 
     semdefect classify wafer.png
-    semdefect classify images/ --json > predictions.jsonl
+    semdefect classify images/ --output results.csv
     semdefect score labelled/ --model models/edge/student_fp32.onnx
 
 Results go to standard output; errors and the progress bar to standard error. Exit codes: 0 all went well, 1
-an input could not be used, 2 the command line is wrong, 130 interrupted, 141 the reader of the output left.
+an input could not be used, 2 the command line is wrong, 130 interrupted, 141 the reader of the output left, 143
+terminated.
 """
 
 import argparse
 import io
 import json
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, TypeVar
 
 import semdefect
-from semdefect.edge.classifier import MAX_THREADS, EdgeClassifier, Failure, Prediction
-from semdefect.edge.image import IMAGE_SUFFIXES, list_images
+from semdefect.edge.classifier import MAX_THREADS, EdgeClassifier, Failure
+from semdefect.edge.image import list_images
+from semdefect.edge.inputs import SUFFIXES, Images, listed, named
+from semdefect.edge.results import Results
+from semdefect.edge.rows import FORMATS, row
 from semdefect.edge.scoring import guard_figures, score
 from semdefect.edge.table import PredictionTable, printable, score_text
 from semdefect.errors import UserError
 
 DEFAULT_MODEL = Path("models/edge/student_int8.onnx")
 
-_SUFFIXES = " ".join(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES)
-
+Result = TypeVar("Result")
 
 #: Adds a command to the command line.
 Command = Callable[[Any], None]
@@ -45,7 +51,8 @@ def main(arguments: Sequence[str] | None = None, more: Sequence[Command] = ()) -
     warnings.filterwarnings("ignore", module=r"PIL\.")
     options = parser(more).parse_args(arguments)
     try:
-        return _run(options)
+        with _terminated_as_exit():
+            return _run(options)
     except BrokenPipeError:
         _drop_output()
         return 141
@@ -71,6 +78,23 @@ def parser(more: Sequence[Command] = ()) -> argparse.ArgumentParser:
     return top
 
 
+@contextmanager
+def _terminated_as_exit() -> Iterator[None]:
+    """Let SIGTERM end the program as Ctrl-C does, so that files are closed and temporary ones go."""
+    if threading.current_thread() is not threading.main_thread():  # others may not set handlers
+        yield
+        return
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _run(options: argparse.Namespace) -> int:
     try:
         code: int = options.run(options)
@@ -90,18 +114,36 @@ def _add_classify(commands: Any) -> None:
     command = commands.add_parser(
         "classify",
         help="print class, confidence and decision for images",
-        description="Print class, confidence and decision (accept, or review by a person) for each image.\n"
-        "An image that cannot be read gets a line that says why; the others are still classified.",
+        description="Print class, confidence and decision (accept, or review by a person) for each image,\n"
+        "or write them to a file. An image that cannot be read gets a line that says why; the others are still\n"
+        "classified.",
         epilog="examples:\n"
         "  semdefect classify wafer.png\n"
         "  semdefect classify images/ --threads 2\n"
-        "  semdefect classify images/ --json > predictions.jsonl",
+        "  semdefect classify images/ --output results.csv\n"
+        "  semdefect classify images/ --output results.csv --resume     # after an interruption\n"
+        "  find lots -name '*.png' -print0 | semdefect classify - --null --output results.jsonl",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    what = f"image files, or folders whose images ({_SUFFIXES}) are all taken, subfolders not"
-    command.add_argument("paths", nargs="+", type=Path, metavar="IMAGE|FOLDER", help=what)
+    what = (
+        f"image files, or folders whose images ({SUFFIXES}) are all taken, subfolders not; "
+        "or - for a list of files on standard input, one a line"
+    )
+    command.add_argument("paths", nargs="+", metavar="IMAGE|FOLDER|-", help=what)
+    command.add_argument("-0", "--null", action="store_true", help="the list on standard input has NULs, not line ends")
     _add_model_options(command, json_help="print one JSON object a line and image")
-    command.set_defaults(run=_classify)
+    command.add_argument(
+        "--output",
+        type=_results_file,
+        metavar="FILE",
+        help="write one row an image there as it comes: JSON lines (.jsonl) or CSV (.csv), by the name's ending",
+    )
+    command.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with an output that is there: rows that it holds are kept and not computed again",
+    )
+    command.set_defaults(run=_classify, wrong_usage=command.error)
 
 
 def _add_score(commands: Any) -> None:
@@ -146,28 +188,67 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
+def _results_file(text: str) -> Path:
+    """The type of an argument: the name of a results file."""
+    path = Path(text)
+    if path.suffix.lower() not in FORMATS:
+        raise argparse.ArgumentTypeError(f"must end in {' or '.join(FORMATS)}, not {text!r}")
+    return path
+
+
 def _classify(options: argparse.Namespace) -> int:
-    """Print one line an image; 1 when any could not be read."""
-    paths, folders = _requested(options.paths)
+    """Print or write one line an image; 1 when any could not be read."""
+    images = _requested(options)
     classifier = EdgeClassifier(options.model, options.threads)
-    table = PredictionTable(paths, classifier.metadata.classes)
-    # The lines of the table are the progress where a person sees them.
-    watched = _progress(paths, shown=folders and not sys.stdout.isatty())
-    failures: list[str] = []
-    alone = len(paths) == 1 and not folders
-    if not options.json and not alone:
+    if options.output:
+        return _classify_into(options.output, images, classifier, options)
+    table = PredictionTable(() if images.total is None else images.paths, classifier.metadata.classes)
+    if not options.json and not images.alone:
         print(table.header())
-    for path, result in zip(paths, classifier.classify_many(watched), strict=True):
+    # The lines of the table are the progress where a person sees them.
+    bar = not images.alone and not sys.stdout.isatty()
+    read, failures, first = 0, 0, ""
+    for path, result in _progress(classifier.stream(images.paths), images.total, shown=bar):
+        read += 1
         if isinstance(result, Failure):
-            failures.append(result.error)
+            failures += 1
+            first = first or result.error
         if options.json:
-            print(_json_line(path, result), flush=True)
-        elif not (alone and failures):
-            print(table.row(path, result))
+            print(json.dumps(row(path, result)), flush=True)
+        elif not (images.alone and failures):
+            print(table.row(path, result), flush=images.total is None)  # whoever writes the list may wait for it
     if failures:
-        summary = f"{len(failures)} of {len(paths)} images could not be read"
-        _print_error(failures[0] if alone else summary)
+        _print_error(first if images.alone else f"{failures} of {read} images could not be read")
     return 1 if failures else 0
+
+
+def _requested(options: argparse.Namespace) -> Images:
+    """The images that the command line of ``classify`` asks for. Ends with 2 where its options contradict."""
+    from_list = "-" in options.paths
+    if from_list and len(options.paths) > 1:
+        options.wrong_usage("- takes the images from standard input: pass it alone")
+    if options.null and not from_list:
+        options.wrong_usage("--null says how standard input is separated: pass - as well")
+    if options.resume and not options.output:
+        options.wrong_usage("--resume goes on with an output: pass --output FILE as well")
+    return listed(options.null) if from_list else named([Path(path) for path in options.paths])
+
+
+def _classify_into(output: Path, images: Images, classifier: EdgeClassifier, options: argparse.Namespace) -> int:
+    """Write one row an image; 1 when any could not be read, now or before."""
+    with Results(output, classifier, options.resume) as results:
+        earlier = results.count.total()
+        stream = classifier.stream(results.missing(images.paths))
+        for path, result in _progress(stream, images.total, shown=not options.json, done=earlier):
+            results.write(path, result)
+            if options.json:
+                print(json.dumps(row(path, result)), flush=True)
+    if not options.json:
+        print(f"{output}: {results.summary()}" + (f"; {earlier} of them from before" if earlier else ""))
+    unreadable = results.count["error"]
+    if unreadable:
+        _print_error(f"{unreadable} of {results.count.total()} images could not be read; {output} says why")
+    return 1 if unreadable else 0
 
 
 def _score(options: argparse.Namespace) -> int:
@@ -177,7 +258,7 @@ def _score(options: argparse.Namespace) -> int:
     labelled = _labelled_images(options.folder, classes)
     paths = [path for path, _ in labelled]
     truth, probabilities, unreadable = [], [], []
-    results = classifier.classify_many(_progress(paths, shown=True))
+    results = _progress(classifier.classify_many(paths), len(paths), shown=True)
     for (path, number), result in zip(labelled, results, strict=True):
         if isinstance(result, Failure):
             unreadable.append({"path": str(path), "error": result.error})
@@ -202,29 +283,6 @@ def _score(options: argparse.Namespace) -> int:
     return 1 if unreadable else 0
 
 
-def _requested(paths: Sequence[Path]) -> tuple[list[Path], bool]:
-    """The image files that the arguments stand for, and whether a folder was among them."""
-    found: list[Path] = []
-    folders = False
-    for path in paths:
-        is_folder = os.path.isdir(path)  # noqa: PTH112, Path.is_dir raises where the name is too long
-        folders |= is_folder
-        images = list_images(path) if is_folder else [path]
-        if not images:
-            raise UserError(_none_in(path))
-        found += images
-    return found, folders
-
-
-def _none_in(folder: Path) -> str:
-    """Why a folder gives no images, and what to do."""
-    inner = [entry.name for entry in sorted(folder.iterdir()) if entry.is_dir() and list_images(entry)]
-    if not inner:
-        return f"{folder}: holds no images; pass a folder with files that end in {_SUFFIXES}"
-    names = ", ".join(inner[:3]) + (", …" if len(inner) > 3 else "")
-    return f"{folder}: its images lie in subfolders ({names}); pass those, or score the folder if they are classes"
-
-
 def _labelled_images(folder: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
     """All images in the class subfolders of ``folder`` with the number of their class, sorted."""
     allowed = ", ".join(classes)
@@ -241,26 +299,22 @@ def _labelled_images(folder: Path, classes: Sequence[str]) -> list[tuple[Path, i
             raise UserError(f"{subfolder}: is no class folder; rename it to one of {allowed}")
         images = list_images(subfolder)
         if not images:
-            raise UserError(f"{subfolder}: holds no images; add files that end in {_SUFFIXES}, or remove the folder")
+            raise UserError(f"{subfolder}: holds no images; add files that end in {SUFFIXES}, or remove the folder")
         labelled += [(path, classes.index(subfolder.name)) for path in images]
     if not labelled:
         raise UserError(
-            f"{folder}: holds no labelled images; put files that end in {_SUFFIXES} into subfolders named {allowed}"
+            f"{folder}: holds no labelled images; put files that end in {SUFFIXES} into subfolders named {allowed}"
         )
     return labelled
 
 
-def _json_line(path: Path, result: Prediction | Failure) -> str:
-    return json.dumps({"path": str(path), **asdict(result)})
-
-
-def _progress(paths: Sequence[Path], shown: bool) -> Iterable[Path]:
-    """``paths``, with a bar on standard error when ``shown`` and a person looks at it."""
+def _progress(results: Iterable[Result], total: int | None, shown: bool, done: int = 0) -> Iterable[Result]:
+    """``results``, with a bar on standard error when ``shown`` and a person looks at it."""
     if not shown or not sys.stderr.isatty():
-        return paths
+        return results
     from tqdm import tqdm  # only where it is seen: the import takes as long as classifying ten images
 
-    return tqdm(paths, unit="image", leave=False)
+    return tqdm(results, total=total, initial=done, unit="image", leave=False)
 
 
 def _print_error(message: str) -> None:

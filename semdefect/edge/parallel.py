@@ -1,6 +1,6 @@
 """Work on a stream in threads: results come in order, and only a few items are in memory at a time."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from threading import Event, Semaphore, Thread
@@ -10,7 +10,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def in_order(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[tuple[Item, Result]]:
+def in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int
+) -> Generator[tuple[Item, Result], None, None]:
     """Yield ``(item, function(item))`` in the order of ``items``, computed by ``workers`` threads.
 
     At most ``2 * workers`` items are worked on, waiting, or in the hands of the caller. ``items`` is read in a thread
