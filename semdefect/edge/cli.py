@@ -1,7 +1,9 @@
-"""The ``semdefect`` command: classify images, or score a model on labelled ones.
+"""The ``semdefect`` command: classify images, take what was reviewed into training, score a model.
 
     semdefect classify wafer.png
     semdefect classify images/ --output results.csv
+    semdefect watch images/ --review review/
+    semdefect adopt review/
     semdefect score labelled/ --model models/edge/student_fp32.onnx
 
 Results go to standard output; errors and the progress bar to standard error. Exit codes: 0 all went well, 1
@@ -24,16 +26,16 @@ from types import FrameType
 from typing import Any, TypeVar
 
 import semdefect
-from semdefect.edge.classifier import MAX_THREADS, EdgeClassifier, Failure
+from semdefect.edge.classifier import EdgeClassifier, Failure
 from semdefect.edge.image import list_images
 from semdefect.edge.inputs import SUFFIXES, Images, listed, named
+from semdefect.edge.loop import add_adopt, add_watch
+from semdefect.edge.options import add_model_options, print_error, results_file
 from semdefect.edge.results import Results
-from semdefect.edge.rows import FORMATS, row
+from semdefect.edge.rows import row
 from semdefect.edge.scoring import guard_figures, score
-from semdefect.edge.table import PredictionTable, printable, score_text
+from semdefect.edge.table import PredictionTable, score_text
 from semdefect.errors import UserError
-
-DEFAULT_MODEL = Path("models/edge/student_int8.onnx")
 
 Result = TypeVar("Result")
 
@@ -58,7 +60,7 @@ def main(arguments: Sequence[str] | None = None, more: Sequence[Command] = ()) -
         return 141
     except OSError as error:  # the disk is full, say
         _drop_output()
-        _print_error(f"{error.filename or 'standard output'}: {error.strerror or error}")
+        print_error(f"{error.filename or 'standard output'}: {error.strerror or error}")
         return 1
     except KeyboardInterrupt:
         return 130
@@ -73,7 +75,7 @@ def parser(more: Sequence[Command] = ()) -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"%(prog)s {semdefect.__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_classify, _add_score, *more):
+    for add in (_add_classify, add_watch, add_adopt, _add_score, *more):
         add(commands)
     return top
 
@@ -99,7 +101,7 @@ def _run(options: argparse.Namespace) -> int:
     try:
         code: int = options.run(options)
     except UserError as error:
-        _print_error(str(error))
+        print_error(str(error))
         code = 1
     sys.stdout.flush()  # while errors can still be told
     return code
@@ -131,10 +133,10 @@ def _add_classify(commands: Any) -> None:
     )
     command.add_argument("paths", nargs="+", metavar="IMAGE|FOLDER|-", help=what)
     command.add_argument("-0", "--null", action="store_true", help="the list on standard input has NULs, not line ends")
-    _add_model_options(command, json_help="print one JSON object a line and image")
+    add_model_options(command, json_help="print one JSON object a line and image")
     command.add_argument(
         "--output",
-        type=_results_file,
+        type=results_file,
         metavar="FILE",
         help="write one row an image there as it comes: JSON lines (.jsonl) or CSV (.csv), by the name's ending",
     )
@@ -159,41 +161,8 @@ def _add_score(commands: Any) -> None:
     )
     what = "folder with one subfolder of images a class, named like the class"
     command.add_argument("folder", type=Path, metavar="FOLDER", help=what)
-    _add_model_options(command, json_help="print one JSON object")
+    add_model_options(command, json_help="print one JSON object")
     command.set_defaults(run=_score)
-
-
-def _add_model_options(command: argparse.ArgumentParser, json_help: str) -> None:
-    command.add_argument(
-        "--model",
-        type=Path,
-        default=DEFAULT_MODEL,
-        metavar="FILE",
-        help="exported model (default: %(default)s)",
-    )
-    command.add_argument(
-        "--threads", type=whole(1, MAX_THREADS), default=1, metavar="N", help="CPU threads for the network (default: 1)"
-    )
-    command.add_argument("--json", action="store_true", help=json_help)
-
-
-def whole(low: int, high: int) -> Callable[[str], int]:
-    """An argument's type: a whole number from ``low`` to ``high``."""
-
-    def parse(text: str) -> int:
-        if not text.isdecimal() or len(text) > 18 or not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(f"must be a whole number from {low} to {high}, not {text!r}")
-        return int(text)
-
-    return parse
-
-
-def _results_file(text: str) -> Path:
-    """The type of an argument: the name of a results file."""
-    path = Path(text)
-    if path.suffix.lower() not in FORMATS:
-        raise argparse.ArgumentTypeError(f"must end in {' or '.join(FORMATS)}, not {text!r}")
-    return path
 
 
 def _classify(options: argparse.Namespace) -> int:
@@ -218,7 +187,7 @@ def _classify(options: argparse.Namespace) -> int:
         elif not (images.alone and failures):
             print(table.row(path, result), flush=images.total is None)  # whoever writes the list may wait for it
     if failures:
-        _print_error(first if images.alone else f"{failures} of {read} images could not be read")
+        print_error(first if images.alone else f"{failures} of {read} images could not be read")
     return 1 if failures else 0
 
 
@@ -247,7 +216,7 @@ def _classify_into(output: Path, images: Images, classifier: EdgeClassifier, opt
         print(f"{output}: {results.summary()}" + (f"; {earlier} of them from before" if earlier else ""))
     unreadable = results.count["error"]
     if unreadable:
-        _print_error(f"{unreadable} of {results.count.total()} images could not be read; {output} says why")
+        print_error(f"{unreadable} of {results.count.total()} images could not be read; {output} says why")
     return 1 if unreadable else 0
 
 
@@ -277,9 +246,9 @@ def _score(options: argparse.Namespace) -> int:
         else f"{options.model} on {options.folder}\n\n{score_text(figures)}"
     )
     for failure in unreadable:
-        _print_error(failure["error"])
+        print_error(failure["error"])
     if unreadable:
-        _print_error(f"{len(unreadable)} of {len(paths)} images could not be read and are not in the figures")
+        print_error(f"{len(unreadable)} of {len(paths)} images could not be read and are not in the figures")
     return 1 if unreadable else 0
 
 
@@ -315,11 +284,6 @@ def _progress(results: Iterable[Result], total: int | None, shown: bool, done: i
     from tqdm import tqdm  # only where it is seen: the import takes as long as classifying ten images
 
     return tqdm(results, total=total, initial=done, unit="image", leave=False)
-
-
-def _print_error(message: str) -> None:
-    sys.stdout.flush()  # in order with the results, where both go to one place
-    print(f"error: {printable(message)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

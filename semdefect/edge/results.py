@@ -59,7 +59,7 @@ class Results:
                 if one_model and content["model"] != self._model:
                     raise UserError(_another_model(path, content["model"], self._model))
                 self._tally(content)
-                self.earlier[self._key(content)] += 1
+                self.earlier[row_key(content["path"], *(content[name] for name in self._more))] += 1
             self._file.truncate(end)
             self._append(b"" if end else self._format.header)
         except BaseException:
@@ -78,7 +78,7 @@ class Results:
         """Those of ``paths`` without a row from before. A path that comes twice has two rows, as in one run."""
         done = self.earlier.copy()
         for path in paths:
-            key = (one_line(str(path)),)
+            key = row_key(path)
             if done[key]:
                 done[key] -= 1
             else:
@@ -119,8 +119,10 @@ class Results:
     def _tally(self, content: Mapping[str, Any]) -> None:
         self.count["error" if content.get("error") else str(content["decision"])] += 1
 
-    def _key(self, content: Mapping[str, Any]) -> tuple[str, ...]:
-        return tuple(one_line(str(content[name])) for name in ("path", *self._more))
+
+def row_key(path: str | Path, *more: Any) -> tuple[str, ...]:
+    """By what a row is found again: its path and the values of more columns, as texts whatever the format."""
+    return (one_line(str(path)), *map(str, more))
 
 
 def _is_csv(path: Path) -> bool:
