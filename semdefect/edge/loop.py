@@ -100,14 +100,14 @@ def _adopt(options: argparse.Namespace) -> int:
     """Move decided images and print what to do next; 1 when any was refused."""
     adopted = adopt(options.review, options.to)
     stay = f"; {adopted.undecided} undecided in {options.review}" if adopted.undecided else ""
-    if not adopted.images:
+    if not adopted.images and not adopted.refused:
         print(f"nothing adopted: move images from {options.review} into {options.review / '<class>'}{stay}")
-    else:
+    if adopted.images:
         numbers = ", ".join(f"{number} {name}" for name, number in sorted(adopted.images.items()))
-        folders = [shlex.quote(str(options.to / name)) for name in sorted(adopted.images)]
+        folders = [str(options.to / name) for name in sorted(adopted.images)]
         print(f"adopted into {options.to}: {numbers}{stay}\n\nnext:")
-        print("  dvc add", *folders)
-        print("  git add", *(f"{folder}.dvc" for folder in folders), options.to / ".gitignore")
+        print("  dvc add", shlex.join(folders))
+        print("  git add", shlex.join(f"{folder}.dvc" for folder in folders))
         print("  dvc repro")
     for reason in adopted.refused:
         print_error(reason)
