@@ -15,18 +15,15 @@ import argparse
 import io
 import json
 import os
-import signal
 import sys
-import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any, TypeVar
 
 import semdefect
 from semdefect.edge.classifier import EdgeClassifier, Failure
+from semdefect.edge.ending import Ended, check, ended_by_signals
 from semdefect.edge.image import list_images
 from semdefect.edge.inputs import SUFFIXES, Images, listed, named
 from semdefect.edge.loop import add_adopt, add_watch
@@ -53,8 +50,10 @@ def main(arguments: Sequence[str] | None = None, more: Sequence[Command] = ()) -
     warnings.filterwarnings("ignore", module=r"PIL\.")
     options = parser(more).parse_args(arguments)
     try:
-        with _terminated_as_exit():
+        with ended_by_signals():
             return _run(options)
+    except Ended as ended:
+        return ended.code
     except BrokenPipeError:
         _drop_output()
         return 141
@@ -62,8 +61,6 @@ def main(arguments: Sequence[str] | None = None, more: Sequence[Command] = ()) -
         _drop_output()
         print_error(f"{error.filename or 'standard output'}: {error.strerror or error}")
         return 1
-    except KeyboardInterrupt:
-        return 130
 
 
 def parser(more: Sequence[Command] = ()) -> argparse.ArgumentParser:
@@ -78,23 +75,6 @@ def parser(more: Sequence[Command] = ()) -> argparse.ArgumentParser:
     for add in (_add_classify, add_watch, add_adopt, _add_score, *more):
         add(commands)
     return top
-
-
-@contextmanager
-def _terminated_as_exit() -> Iterator[None]:
-    """Let SIGTERM end the program as Ctrl-C does, so that files are closed and temporary ones go."""
-    if threading.current_thread() is not threading.main_thread():  # others may not set handlers
-        yield
-        return
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -178,6 +158,7 @@ def _classify(options: argparse.Namespace) -> int:
     bar = not images.alone and not sys.stdout.isatty()
     read, failures, first = 0, 0, ""
     for path, result in _progress(classifier.stream(images.paths), images.total, shown=bar):
+        check()
         read += 1
         if isinstance(result, Failure):
             failures += 1
@@ -209,6 +190,7 @@ def _classify_into(output: Path, images: Images, classifier: EdgeClassifier, opt
         earlier = results.count.total()
         stream = classifier.stream(results.missing(images.paths))
         for path, result in _progress(stream, images.total, shown=not options.json, done=earlier):
+            check()
             results.write(path, result)
             if options.json:
                 print(json.dumps(row(path, result)), flush=True)

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 
 import pytest
-from conftest import LEVELS, ROOT, metadata, write_image, write_model
+from conftest import LEVELS, ROOT, metadata, started, write_image, write_model
 
 from semdefect import CLASSES
 from semdefect.edge import EdgeClassifier, rows
@@ -100,12 +100,6 @@ def test_the_classes_of_the_model_are_columns(model, tmp_path):
         pass
     with pytest.raises(UserError, match=r"r.csv: .*its columns are not path, .*name another file"):
         Results(path, EdgeClassifier(model), resume=True)
-
-
-def started(*arguments, **options):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    words = [sys.executable, "-m", "semdefect.edge.cli", *map(str, arguments)]
-    return subprocess.Popen(words, env=environment, text=True, stderr=subprocess.PIPE, **options)
 
 
 @pytest.mark.parametrize("kind", FORMATS)

@@ -2,11 +2,10 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
-from conftest import LEVELS, ROOT, gray_image, write_image, write_model
+from conftest import LEVELS, gray_image, started, write_image, write_model
 
 from semdefect import CLASSES
 from semdefect.edge import EdgeClassifier
@@ -175,13 +174,9 @@ def test_a_bad_file_and_a_wrong_folder(command, model, tmp_path):
 
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_the_command_watches_until_it_is_ended(model, tmp_path, how, code):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    words = [sys.executable, "-m", "semdefect.edge.cli", "watch", "images", "--model", str(model)]
     content, path = png(LEVELS[1], tmp_path), tmp_path / "images" / "a.png"
     path.parent.mkdir()
-    with subprocess.Popen(
-        words, cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
+    with started("watch", "images", "--model", model, cwd=tmp_path, stdout=subprocess.PIPE) as process:
         process.stdout.readline()
         path.write_bytes(content[: len(content) // 2])
         time.sleep(2.5)
