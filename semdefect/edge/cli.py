@@ -189,7 +189,8 @@ def _classify_into(output: Path, images: Images, classifier: EdgeClassifier, opt
     with Results(output, classifier, options.resume) as results:
         earlier = results.count.total()
         stream = classifier.stream(results.missing(images.paths))
-        for path, result in _progress(stream, images.total, shown=not options.json, done=earlier):
+        bar = not (options.json and sys.stdout.isatty())
+        for path, result in _progress(stream, images.total, shown=bar, done=earlier):
             check()
             results.write(path, result)
             if options.json:

@@ -208,14 +208,16 @@ def test_full_disk(command, model, folder):
     fails(done, "No space left")
 
 
-def test_progress_only_on_a_terminal(command, model, folder):
+@pytest.mark.parametrize(("more", "lines"), [((), 9), (("--json", "--output", "r.csv"), 8)])
+def test_progress_only_on_a_terminal(command, model, folder, more, lines):
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 80))  # nothing is drawn on a terminal of no width
-    done = command("classify", folder, "--model", model, capture_output=False, stdout=subprocess.PIPE, stderr=theirs)
+    words = ("classify", folder, "--model", model, *more)
+    done = command(*words, capture_output=False, stdout=subprocess.PIPE, stderr=theirs)
     os.close(theirs)
     shown = os.read(ours, 10_000).decode()
     os.close(ours)
-    assert "/8" in shown and len(done.stdout.splitlines()) == 9
+    assert "/8" in shown and len(done.stdout.splitlines()) == lines
     assert command("classify", folder, "--model", model).stderr == ""
 
 
