@@ -30,7 +30,7 @@ from benchmarks.fold_scores import figures_of, interval
 from benchmarks.real_cv import changed, folds_of, measure
 from benchmarks.real_images import RealImages, load_real
 from benchmarks.workspaces import recipe_of
-from semdefect.edge.cli import whole
+from semdefect.edge.options import whole
 from semdefect.edge.table import percent
 from semdefect.errors import UserError
 from semdefect.network import file_sha256

@@ -38,8 +38,8 @@ from benchmarks.fold_scores import MODELS, figures_of, show
 from benchmarks.real_images import RealImages, load_real, probabilities
 from benchmarks.workspaces import ROOT, SCRATCH, Children, alone, identities, prepare, run_stages, staged, starts
 from semdefect import CLASSES
-from semdefect.edge.cli import whole
 from semdefect.edge.image import open_gray, to_pixels
+from semdefect.edge.options import whole
 from semdefect.errors import UserError
 from semdefect.evaluation import run_teacher
 from semdefect.network import file_sha256

@@ -32,8 +32,8 @@ from pretrain.backbone import PARAMS as PRETRAIN_PARAMS
 from semdefect import CLASSES
 from semdefect.atomic import replacing
 from semdefect.device import create_accelerator
-from semdefect.edge.cli import whole
 from semdefect.edge.metadata import ModelMetadata
+from semdefect.edge.options import whole
 from semdefect.edge.scoring import confusion_matrix, recalls, score
 from semdefect.edge.table import percent
 from semdefect.errors import UserError

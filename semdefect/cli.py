@@ -8,6 +8,7 @@ from typing import Any
 
 from semdefect import CLASSES
 from semdefect.edge import cli
+from semdefect.edge.options import whole
 from semdefect.errors import UserError
 
 DATA = Path("data")
@@ -38,14 +39,12 @@ def _add_render(commands: Any) -> None:
         "--class", dest="class_name", choices=CLASSES, metavar="CLASS", help=f"one of {', '.join(CLASSES)}; default all"
     )
     command.add_argument("--family", metavar="NAME", help="scene family of the class; default: as they come")
+    command.add_argument("--n", type=whole(1, 10_000), metavar="N", help=f"images a class (default: {DEFAULTS['n']})")
     command.add_argument(
-        "--n", type=cli.whole(1, 10_000), metavar="N", help=f"images a class (default: {DEFAULTS['n']})"
+        "--seed", type=whole(0, 10**15), metavar="N", help=f"seed of the first (default: {DEFAULTS['seed']})"
     )
     command.add_argument(
-        "--seed", type=cli.whole(0, 10**15), metavar="N", help=f"seed of the first (default: {DEFAULTS['seed']})"
-    )
-    command.add_argument(
-        "--size", type=cli.whole(64, 1024), metavar="PX", help=f"side, 64-1024 px (default: {DEFAULTS['size']})"
+        "--size", type=whole(64, 1024), metavar="PX", help=f"side, 64-1024 px (default: {DEFAULTS['size']})"
     )
     command.add_argument("--sheet", type=Path, metavar="FILE", help="contact sheet to write, a .png")
     command.add_argument("--masks", action="store_true", help="on the sheet, each image again with only its defect lit")

@@ -5,17 +5,20 @@ prediction = classifier.classify("wafer.png")
 print(prediction.label, prediction.confidence, prediction.decision)
 """
 
+import os
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semdefect.edge.image import SIZE, open_gray, to_gray, to_tensor
+from semdefect.edge.image import SIZE, open_gray, to_gray, to_pixels, to_tensor
 from semdefect.edge.metadata import METADATA_KEY, ModelMetadata
+from semdefect.edge.parallel import in_order
 from semdefect.errors import UserError
 
 #: Larger model files are refused unread. The largest that the pipeline exports has some 10 MB.
@@ -26,6 +29,11 @@ MAX_THREADS = 256
 
 #: Standard deviation (full scale 1) under which an image shows nothing: beam blanked, shutter closed, wrong file.
 BLANK = 0.01
+
+#: Threads that decode images. No more than four, since each may need the memory of the largest image.
+DECODERS = min(4, os.cpu_count() or 1)
+
+AnyPath = TypeVar("AnyPath", bound=str | Path)
 
 _EXPORT = "pass a file that the export_onnx stage wrote"
 
@@ -108,20 +116,26 @@ class EdgeClassifier:
         return self._prediction(self.probabilities(self.logits(tensor))[0], blank=float(tensor.std()) < BLANK)
 
     def classify_many(self, paths: Iterable[str | Path]) -> Iterator[Prediction | Failure]:
-        """Classify image files one by one; yields one result a path, in order, a ``Failure`` for a bad file.
-
-        One at a time is no slower than in batches on a CPU, and needs the memory of one image.
+        """Classify image files; yields one result a path, in order, a ``Failure`` for a bad file.
 
         Raises:
             UserError: when the network itself fails.
         """
-        for path in paths:
-            try:
-                gray = open_gray(path)
-            except UserError as error:
-                yield Failure(str(error))
-            else:
-                yield self.classify(gray)
+        return (result for _, result in self.stream(paths))
+
+    def stream(self, paths: Iterable[AnyPath]) -> Iterator[tuple[AnyPath, Prediction | Failure]]:
+        """``classify_many`` with the path beside each result, for paths that come one by one.
+
+        Files are decoded by ``DECODERS`` threads; ``paths`` is read in another one, a few images ahead. The network
+        takes one image at a time: on a CPU that is no slower than batches. Memory does not grow with the number
+        of paths.
+
+        Raises:
+            UserError: when the network itself fails.
+        """
+        with closing(in_order(_decoded, paths, DECODERS)) as images:
+            for path, image in images:
+                yield path, image if isinstance(image, Failure) else self.classify(image)
 
     def _prediction(self, probabilities: NDArray[np.float64], blank: bool) -> Prediction:
         names = self.metadata.classes
@@ -133,6 +147,14 @@ class EdgeClassifier:
             decision="accept" if confidence >= self.metadata.threshold and not blank else "review",
             probabilities=dict(zip(names, probabilities.tolist(), strict=True)),
         )
+
+
+def _decoded(path: str | Path) -> Image.Image | Failure:
+    """An image file at the model's size, so that what waits for the network is small however large the file."""
+    try:
+        return Image.fromarray(to_pixels(open_gray(path)))
+    except UserError as error:
+        return Failure(str(error))
 
 
 def _session(path: Path, threads: int) -> Any:

@@ -1,11 +1,14 @@
-"""The ``semdefect`` command: classify images, or score a model on labelled ones.
+"""The ``semdefect`` command: classify images, take what was reviewed into training, score a model.
 
     semdefect classify wafer.png
-    semdefect classify images/ --json > predictions.jsonl
+    semdefect classify images/ --output results.csv
+    semdefect watch images/ --review review/
+    semdefect adopt review/
     semdefect score labelled/ --model models/edge/student_fp32.onnx
 
 Results go to standard output; errors and the progress bar to standard error. Exit codes: 0 all went well, 1
-an input could not be used, 2 the command line is wrong, 130 interrupted, 141 the reader of the output left.
+an input could not be used, 2 the command line is wrong, 130 interrupted, 141 the reader of the output left, 143
+terminated.
 """
 
 import argparse
@@ -15,21 +18,23 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import semdefect
-from semdefect.edge.classifier import MAX_THREADS, EdgeClassifier, Failure, Prediction
-from semdefect.edge.image import IMAGE_SUFFIXES, list_images
+from semdefect.edge.classifier import EdgeClassifier, Failure
+from semdefect.edge.ending import Ended, check, ended_by_signals
+from semdefect.edge.image import list_images
+from semdefect.edge.inputs import SUFFIXES, Images, listed, named
+from semdefect.edge.loop import add_adopt, add_watch
+from semdefect.edge.options import add_model_options, print_error, results_file
+from semdefect.edge.results import Results
+from semdefect.edge.rows import row
 from semdefect.edge.scoring import guard_figures, score
-from semdefect.edge.table import PredictionTable, printable, score_text
+from semdefect.edge.table import PredictionTable, score_text
 from semdefect.errors import UserError
 
-DEFAULT_MODEL = Path("models/edge/student_int8.onnx")
-
-_SUFFIXES = " ".join(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES)
-
+Result = TypeVar("Result")
 
 #: Adds a command to the command line.
 Command = Callable[[Any], None]
@@ -45,16 +50,17 @@ def main(arguments: Sequence[str] | None = None, more: Sequence[Command] = ()) -
     warnings.filterwarnings("ignore", module=r"PIL\.")
     options = parser(more).parse_args(arguments)
     try:
-        return _run(options)
+        with ended_by_signals():
+            return _run(options)
+    except Ended as ended:
+        return ended.code
     except BrokenPipeError:
         _drop_output()
         return 141
     except OSError as error:  # the disk is full, say
         _drop_output()
-        _print_error(f"{error.filename or 'standard output'}: {error.strerror or error}")
+        print_error(f"{error.filename or 'standard output'}: {error.strerror or error}")
         return 1
-    except KeyboardInterrupt:
-        return 130
 
 
 def parser(more: Sequence[Command] = ()) -> argparse.ArgumentParser:
@@ -66,7 +72,7 @@ def parser(more: Sequence[Command] = ()) -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"%(prog)s {semdefect.__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_classify, _add_score, *more):
+    for add in (_add_classify, add_watch, add_adopt, _add_score, *more):
         add(commands)
     return top
 
@@ -75,7 +81,7 @@ def _run(options: argparse.Namespace) -> int:
     try:
         code: int = options.run(options)
     except UserError as error:
-        _print_error(str(error))
+        print_error(str(error))
         code = 1
     sys.stdout.flush()  # while errors can still be told
     return code
@@ -90,18 +96,36 @@ def _add_classify(commands: Any) -> None:
     command = commands.add_parser(
         "classify",
         help="print class, confidence and decision for images",
-        description="Print class, confidence and decision (accept, or review by a person) for each image.\n"
-        "An image that cannot be read gets a line that says why; the others are still classified.",
+        description="Print class, confidence and decision (accept, or review by a person) for each image,\n"
+        "or write them to a file. An image that cannot be read gets a line that says why; the others are still\n"
+        "classified.",
         epilog="examples:\n"
         "  semdefect classify wafer.png\n"
         "  semdefect classify images/ --threads 2\n"
-        "  semdefect classify images/ --json > predictions.jsonl",
+        "  semdefect classify images/ --output results.csv\n"
+        "  semdefect classify images/ --output results.csv --resume     # after an interruption\n"
+        "  find lots -name '*.png' -print0 | semdefect classify - --null --output results.jsonl",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    what = f"image files, or folders whose images ({_SUFFIXES}) are all taken, subfolders not"
-    command.add_argument("paths", nargs="+", type=Path, metavar="IMAGE|FOLDER", help=what)
-    _add_model_options(command, json_help="print one JSON object a line and image")
-    command.set_defaults(run=_classify)
+    what = (
+        f"image files, or folders whose images ({SUFFIXES}) are all taken, subfolders not; "
+        "or - for a list of files on standard input, one a line"
+    )
+    command.add_argument("paths", nargs="+", metavar="IMAGE|FOLDER|-", help=what)
+    command.add_argument("-0", "--null", action="store_true", help="the list on standard input has NULs, not line ends")
+    add_model_options(command, json_help="print one JSON object a line and image")
+    command.add_argument(
+        "--output",
+        type=results_file,
+        metavar="FILE",
+        help="write one row an image there as it comes: JSON lines (.jsonl) or CSV (.csv), by the name's ending",
+    )
+    command.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with an output that is there: rows that it holds are kept and not computed again",
+    )
+    command.set_defaults(run=_classify, wrong_usage=command.error)
 
 
 def _add_score(commands: Any) -> None:
@@ -117,57 +141,66 @@ def _add_score(commands: Any) -> None:
     )
     what = "folder with one subfolder of images a class, named like the class"
     command.add_argument("folder", type=Path, metavar="FOLDER", help=what)
-    _add_model_options(command, json_help="print one JSON object")
+    add_model_options(command, json_help="print one JSON object")
     command.set_defaults(run=_score)
 
 
-def _add_model_options(command: argparse.ArgumentParser, json_help: str) -> None:
-    command.add_argument(
-        "--model",
-        type=Path,
-        default=DEFAULT_MODEL,
-        metavar="FILE",
-        help="exported model (default: %(default)s)",
-    )
-    command.add_argument(
-        "--threads", type=whole(1, MAX_THREADS), default=1, metavar="N", help="CPU threads for the network (default: 1)"
-    )
-    command.add_argument("--json", action="store_true", help=json_help)
-
-
-def whole(low: int, high: int) -> Callable[[str], int]:
-    """An argument's type: a whole number from ``low`` to ``high``."""
-
-    def parse(text: str) -> int:
-        if not text.isdecimal() or len(text) > 18 or not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(f"must be a whole number from {low} to {high}, not {text!r}")
-        return int(text)
-
-    return parse
-
-
 def _classify(options: argparse.Namespace) -> int:
-    """Print one line an image; 1 when any could not be read."""
-    paths, folders = _requested(options.paths)
+    """Print or write one line an image; 1 when any could not be read."""
+    images = _requested(options)
     classifier = EdgeClassifier(options.model, options.threads)
-    table = PredictionTable(paths, classifier.metadata.classes)
-    # The lines of the table are the progress where a person sees them.
-    watched = _progress(paths, shown=folders and not sys.stdout.isatty())
-    failures: list[str] = []
-    alone = len(paths) == 1 and not folders
-    if not options.json and not alone:
+    if options.output:
+        return _classify_into(options.output, images, classifier, options)
+    table = PredictionTable(() if images.total is None else images.paths, classifier.metadata.classes)
+    if not options.json and not images.alone:
         print(table.header())
-    for path, result in zip(paths, classifier.classify_many(watched), strict=True):
+    # The lines of the table are the progress where a person sees them.
+    bar = not images.alone and not sys.stdout.isatty()
+    read, failures, first = 0, 0, ""
+    for path, result in _progress(classifier.stream(images.paths), images.total, shown=bar):
+        check()
+        read += 1
         if isinstance(result, Failure):
-            failures.append(result.error)
+            failures += 1
+            first = first or result.error
         if options.json:
-            print(_json_line(path, result), flush=True)
-        elif not (alone and failures):
-            print(table.row(path, result))
+            print(json.dumps(row(path, result)), flush=True)
+        elif not (images.alone and failures):
+            print(table.row(path, result), flush=images.total is None)  # whoever writes the list may wait for it
     if failures:
-        summary = f"{len(failures)} of {len(paths)} images could not be read"
-        _print_error(failures[0] if alone else summary)
+        print_error(first if images.alone else f"{failures} of {read} images could not be read")
     return 1 if failures else 0
+
+
+def _requested(options: argparse.Namespace) -> Images:
+    """The images that the command line of ``classify`` asks for. Ends with 2 where its options contradict."""
+    from_list = "-" in options.paths
+    if from_list and len(options.paths) > 1:
+        options.wrong_usage("- takes the images from standard input: pass it alone")
+    if options.null and not from_list:
+        options.wrong_usage("--null says how standard input is separated: pass - as well")
+    if options.resume and not options.output:
+        options.wrong_usage("--resume goes on with an output: pass --output FILE as well")
+    return listed(options.null) if from_list else named([Path(path) for path in options.paths])
+
+
+def _classify_into(output: Path, images: Images, classifier: EdgeClassifier, options: argparse.Namespace) -> int:
+    """Write one row an image; 1 when any could not be read, now or before."""
+    with Results(output, classifier, options.resume) as results:
+        earlier = results.count.total()
+        stream = classifier.stream(results.missing(images.paths))
+        bar = not (options.json and sys.stdout.isatty())
+        for path, result in _progress(stream, images.total, shown=bar, done=earlier):
+            check()
+            results.write(path, result)
+            if options.json:
+                print(json.dumps(row(path, result)), flush=True)
+    if not options.json:
+        print(f"{output}: {results.summary()}" + (f"; {earlier} of them from before" if earlier else ""))
+    unreadable = results.count["error"]
+    if unreadable:
+        print_error(f"{unreadable} of {results.count.total()} images could not be read; {output} says why")
+    return 1 if unreadable else 0
 
 
 def _score(options: argparse.Namespace) -> int:
@@ -177,7 +210,7 @@ def _score(options: argparse.Namespace) -> int:
     labelled = _labelled_images(options.folder, classes)
     paths = [path for path, _ in labelled]
     truth, probabilities, unreadable = [], [], []
-    results = classifier.classify_many(_progress(paths, shown=True))
+    results = _progress(classifier.classify_many(paths), len(paths), shown=True)
     for (path, number), result in zip(labelled, results, strict=True):
         if isinstance(result, Failure):
             unreadable.append({"path": str(path), "error": result.error})
@@ -196,33 +229,10 @@ def _score(options: argparse.Namespace) -> int:
         else f"{options.model} on {options.folder}\n\n{score_text(figures)}"
     )
     for failure in unreadable:
-        _print_error(failure["error"])
+        print_error(failure["error"])
     if unreadable:
-        _print_error(f"{len(unreadable)} of {len(paths)} images could not be read and are not in the figures")
+        print_error(f"{len(unreadable)} of {len(paths)} images could not be read and are not in the figures")
     return 1 if unreadable else 0
-
-
-def _requested(paths: Sequence[Path]) -> tuple[list[Path], bool]:
-    """The image files that the arguments stand for, and whether a folder was among them."""
-    found: list[Path] = []
-    folders = False
-    for path in paths:
-        is_folder = os.path.isdir(path)  # noqa: PTH112, Path.is_dir raises where the name is too long
-        folders |= is_folder
-        images = list_images(path) if is_folder else [path]
-        if not images:
-            raise UserError(_none_in(path))
-        found += images
-    return found, folders
-
-
-def _none_in(folder: Path) -> str:
-    """Why a folder gives no images, and what to do."""
-    inner = [entry.name for entry in sorted(folder.iterdir()) if entry.is_dir() and list_images(entry)]
-    if not inner:
-        return f"{folder}: holds no images; pass a folder with files that end in {_SUFFIXES}"
-    names = ", ".join(inner[:3]) + (", …" if len(inner) > 3 else "")
-    return f"{folder}: its images lie in subfolders ({names}); pass those, or score the folder if they are classes"
 
 
 def _labelled_images(folder: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
@@ -241,31 +251,22 @@ def _labelled_images(folder: Path, classes: Sequence[str]) -> list[tuple[Path, i
             raise UserError(f"{subfolder}: is no class folder; rename it to one of {allowed}")
         images = list_images(subfolder)
         if not images:
-            raise UserError(f"{subfolder}: holds no images; add files that end in {_SUFFIXES}, or remove the folder")
+            raise UserError(f"{subfolder}: holds no images; add files that end in {SUFFIXES}, or remove the folder")
         labelled += [(path, classes.index(subfolder.name)) for path in images]
     if not labelled:
         raise UserError(
-            f"{folder}: holds no labelled images; put files that end in {_SUFFIXES} into subfolders named {allowed}"
+            f"{folder}: holds no labelled images; put files that end in {SUFFIXES} into subfolders named {allowed}"
         )
     return labelled
 
 
-def _json_line(path: Path, result: Prediction | Failure) -> str:
-    return json.dumps({"path": str(path), **asdict(result)})
-
-
-def _progress(paths: Sequence[Path], shown: bool) -> Iterable[Path]:
-    """``paths``, with a bar on standard error when ``shown`` and a person looks at it."""
+def _progress(results: Iterable[Result], total: int | None, shown: bool, done: int = 0) -> Iterable[Result]:
+    """``results``, with a bar on standard error when ``shown`` and a person looks at it."""
     if not shown or not sys.stderr.isatty():
-        return paths
+        return results
     from tqdm import tqdm  # only where it is seen: the import takes as long as classifying ten images
 
-    return tqdm(paths, unit="image", leave=False)
-
-
-def _print_error(message: str) -> None:
-    sys.stdout.flush()  # in order with the results, where both go to one place
-    print(f"error: {printable(message)}", file=sys.stderr)
+    return tqdm(results, total=total, initial=done, unit="image", leave=False)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
 """Aligned text for a terminal. No library for it on the device: two tables do not need one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from semdefect.edge.classifier import Failure, Prediction
+
+#: Width of the column of paths where they are not known beforehand; a longer one shifts its line.
+UNKNOWN_WIDTH = 40
 
 
 def printable(text: str | Path) -> str:
@@ -15,9 +18,9 @@ def printable(text: str | Path) -> str:
 class PredictionTable:
     """Lines of a table of predictions, one at a time, so that the first shows before the last is computed."""
 
-    def __init__(self, paths: Sequence[Path], classes: Sequence[str]) -> None:
-        """Set the widths by all the paths and class names that can come."""
-        self._path_width = max(len(printable(path)) for path in paths)
+    def __init__(self, paths: Iterable[Path], classes: Sequence[str]) -> None:
+        """Set the widths by the paths, where they are known beforehand, and class names that can come."""
+        self._path_width = max((len(printable(path)) for path in paths), default=UNKNOWN_WIDTH)
         self._class_width = max(len(name) for name in (*classes, "class"))
 
     def header(self) -> str:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,20 @@ def write_image(path, level, size=(64, 48)):
 @pytest.fixture(scope="session")
 def model(tmp_path_factory) -> Path:
     return write_model(tmp_path_factory.mktemp("model") / "student.onnx")
+
+
+@contextmanager
+def started(*arguments, **options):
+    """``semdefect`` while it runs; killed at the end of the block where it still does."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "semdefect.edge.cli", *map(str, arguments)],
+        **{"env": {**os.environ, "PYTHONPATH": str(ROOT)}, "text": True, "stderr": subprocess.PIPE, **options},
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import termios
 from pathlib import Path
 
 import pytest
-from conftest import LEVELS, ROOT, write_image, write_model
+from conftest import LEVELS, ROOT, started, write_image, write_model
 
 from semdefect import CLASSES, __version__
 
@@ -179,15 +179,10 @@ def test_usage(command, arguments):
 def test_help_and_version(command):
     assert command("--version").stdout == f"semdefect {__version__}\n"
     assert "classify" in command("--help").stdout
-    for name in ("classify", "score"):
+    assert "data/real" in command("adopt", "--help").stdout
+    for name in ("classify", "watch", "score"):
         text = command(name, "--help").stdout
         assert "examples:" in text and "models/edge/student_int8.onnx" in text
-
-
-def started(*arguments, **options):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    words = [sys.executable, "-m", "semdefect.edge.cli", *map(str, arguments)]
-    return subprocess.Popen(words, env=environment, text=True, stderr=subprocess.PIPE, **options)
 
 
 def test_reader_goes_away(model, folder):
@@ -213,14 +208,16 @@ def test_full_disk(command, model, folder):
     fails(done, "No space left")
 
 
-def test_progress_only_on_a_terminal(command, model, folder):
+@pytest.mark.parametrize(("more", "lines"), [((), 9), (("--json", "--output", "r.csv"), 8)])
+def test_progress_only_on_a_terminal(command, model, folder, more, lines):
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 80))  # nothing is drawn on a terminal of no width
-    done = command("classify", folder, "--model", model, capture_output=False, stdout=subprocess.PIPE, stderr=theirs)
+    words = ("classify", folder, "--model", model, *more)
+    done = command(*words, capture_output=False, stdout=subprocess.PIPE, stderr=theirs)
     os.close(theirs)
     shown = os.read(ours, 10_000).decode()
     os.close(ours)
-    assert "/8" in shown and len(done.stdout.splitlines()) == 9
+    assert "/8" in shown and len(done.stdout.splitlines()) == lines
     assert command("classify", folder, "--model", model).stderr == ""
 
 
@@ -237,7 +234,9 @@ def test_a_run_loads_only_what_a_device_has(model, folder):
     """Every module loaded by a whole run comes from the standard library or the four packages."""
     code = (
         "import sys; from semdefect.cli import main\n"
-        f"main(['classify', {str(folder)!r}, '--model', {str(model)!r}])\n"
+        f"main(['classify', {str(folder)!r}, '--model', {str(model)!r}, '--output', {str(folder / 'r.csv')!r}])\n"
+        f"main(['watch', {str(folder)!r}, '--model', {str(model)!r}, '--once'])\n"
+        f"main(['adopt', {str(folder / 'review')!r}, '--to', {str(folder)!r}])\n"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
