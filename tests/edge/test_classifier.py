@@ -88,6 +88,19 @@ def test_many_go_on_after_a_bad_one(model, tmp_path):
         EdgeClassifier(model).classify(paths[1])
 
 
+def test_many_turn_an_image_upright_once(model, tmp_path):
+    """A file whose EXIF data says that it lies on its side gets one answer, whichever way it comes in."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    gray_image(100).save(tmp_path / "a.jpg", exif=exif)
+    classifier = EdgeClassifier(model)
+    seen = []
+    classifier.logits = lambda tensor: seen.append(tensor) or np.zeros((1, 8), dtype=np.float32)
+    classifier.classify(tmp_path / "a.jpg")
+    list(classifier.classify_many([tmp_path / "a.jpg"]))
+    assert np.array_equal(*seen)
+
+
 def refusal(path, **options):
     with pytest.raises(UserError) as caught:
         EdgeClassifier(path, **options)
