@@ -22,6 +22,7 @@ from typing import Any
 import semdefect
 from semdefect.edge.classifier import MAX_THREADS, EdgeClassifier, Failure, Prediction
 from semdefect.edge.image import IMAGE_SUFFIXES, list_images
+from semdefect.edge.runtime import RUNTIMES
 from semdefect.edge.scoring import guard_figures, score
 from semdefect.edge.table import PredictionTable, printable, score_text
 from semdefect.errors import UserError
@@ -132,7 +133,17 @@ def _add_model_options(command: argparse.ArgumentParser, json_help: str) -> None
     command.add_argument(
         "--threads", type=whole(1, MAX_THREADS), default=1, metavar="N", help="CPU threads for the network (default: 1)"
     )
+    _add_runtime(command)
     command.add_argument("--json", action="store_true", help=json_help)
+
+
+def _add_runtime(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--runtime",
+        choices=RUNTIMES,
+        default=RUNTIMES[0],
+        help="what computes the network (default: %(default)s); openvino needs the package of that name",
+    )
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
@@ -149,7 +160,7 @@ def whole(low: int, high: int) -> Callable[[str], int]:
 def _classify(options: argparse.Namespace) -> int:
     """Print one line an image; 1 when any could not be read."""
     paths, folders = _requested(options.paths)
-    classifier = EdgeClassifier(options.model, options.threads)
+    classifier = EdgeClassifier(options.model, options.threads, options.runtime)
     table = PredictionTable(paths, classifier.metadata.classes)
     # The lines of the table are the progress where a person sees them.
     watched = _progress(paths, shown=folders and not sys.stdout.isatty())
@@ -172,7 +183,7 @@ def _classify(options: argparse.Namespace) -> int:
 
 def _score(options: argparse.Namespace) -> int:
     """Print the figures of a model on a labelled folder; 1 when any image could not be read."""
-    classifier = EdgeClassifier(options.model, options.threads)
+    classifier = EdgeClassifier(options.model, options.threads, options.runtime)
     classes = classifier.metadata.classes
     labelled = _labelled_images(options.folder, classes)
     paths = [path for path, _ in labelled]
