@@ -197,7 +197,7 @@ def _model_bytes(path: Path) -> bytes:
             raise UserError(f"{path}: is empty or no regular file; {_EXPORT}")
         return path.read_bytes()
     except FileNotFoundError:
-        raise UserError(f"{path}: no such model; run `dvc repro` to build it, or pass another with --model") from None
+        raise UserError(f"{path}: no such model; run `dvc repro` to build it, or pass another model") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({_one_line(error)}); check its permissions") from None
 

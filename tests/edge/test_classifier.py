@@ -1,5 +1,4 @@
 import numpy as np
-import onnx
 import pytest
 from conftest import LEVELS, gray_image, metadata, with_int8_weights, write_image, write_model
 from PIL import Image
