@@ -55,7 +55,10 @@ def run(options: argparse.Namespace) -> None:
     print(f"written to {write_result('edge_speed', measure())}")
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    return argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
 if __name__ == "__main__":
-    run_benchmark(
-        run, argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    )
+    run_benchmark(run, parser())

@@ -28,6 +28,9 @@ Call = tuple[str, str]
 #: Timed calls a round, after one that is not: the first call of a turn finds cold caches.
 CALLS = 3
 
+#: Fresh processes a recipe, where there are as many rounds.
+STARTS = 5
+
 #: Seconds of rest before each turn: idle threads of ONNX Runtime's defaults spin on for a while and slow their heirs.
 REST = 0.02
 
@@ -92,9 +95,10 @@ class Bench:
             UserError: a fresh process fails.
         """
         recipes = ("ours", "plain") if self.against_plain else ("ours",)
+        starts = min(STARTS, self.rounds)
         for model in self.models:
             for count in self.threads:
-                figures = process_figures(model, self.images[0], count, self.runtime, recipes)
+                figures = process_figures(model, self.images[0], count, self.runtime, recipes, starts)
                 yield {"model": str(model), "threads": count, "recipes": figures}
 
 

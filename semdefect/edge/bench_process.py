@@ -12,14 +12,13 @@ from typing import Any
 import semdefect
 from semdefect.errors import UserError
 
-#: Processes a recipe; the median is reported.
-STARTS = 5
-
 _CHILD = Path(__file__).with_name("bench_child.py")
 
 
-def process_figures(model: Path, image: Path, threads: int, runtime: str, recipes: Sequence[str]) -> dict[str, Any]:
-    """Medians over ``STARTS`` fresh processes a recipe (``ours``, ``plain``), which take turns.
+def process_figures(
+    model: Path, image: Path, threads: int, runtime: str, recipes: Sequence[str], starts: int
+) -> dict[str, Any]:
+    """Medians over ``starts`` fresh processes a recipe (``ours``, ``plain``), which take turns.
 
     Keys of each recipe: ``import_ms``, ``load_ms``, ``cold_start_ms`` (imports, session and first call; the start of
     Python itself is not in it), ``resident_mb`` after the first call and ``peak_mb`` (10^6 bytes; None where the system
@@ -29,7 +28,7 @@ def process_figures(model: Path, image: Path, threads: int, runtime: str, recipe
         UserError: a fresh process cannot do what this one can.
     """
     runs: dict[str, list[dict[str, Any]]] = {recipe: [] for recipe in recipes}
-    for _ in range(STARTS):
+    for _ in range(starts):
         for recipe in recipes:
             runs[recipe].append(_start(recipe, model, image, threads, runtime))
     return {recipe: _medians(found) for recipe, found in runs.items()}

@@ -1,12 +1,14 @@
 """What `semdefect bench` promises to print. How fast anything is, no test asserts."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import LEVELS, write_image
 from PIL import Image
 
+from benchmarks import edge_speed
 from semdefect.edge.bench import STAGES, Bench, interleaved
 from semdefect.edge.bench_calls import Ours, Plain
 from semdefect.edge.bench_images import SIDES, sem_like, write_images
@@ -70,7 +72,7 @@ def test_table(command, model):
 def test_table_against_plain(command, model, image):
     done = command("bench", model, "--image", image, "--against-plain", *SHORT)
     lines = done.stdout.splitlines()
-    assert lines[1].split() == "ms p50 p95 p99 CPU plain times CPU same threads times CPU".split()
+    assert " ".join(lines[1].split()) == "ms p50 p95 p99 CPU plain times CPU same threads times CPU"
     assert [line.count("x") for line in lines[2:6]] == [4] * 4
     assert [line.split()[2] for line in lines[8:]] == ["ours", "plain"]
 
@@ -137,6 +139,21 @@ def test_what_cannot_be_measured(command, model, image, tmp_path):
 def test_usage(command, arguments):
     done = command("bench", *arguments)
     assert done.returncode == 2 and done.stderr.startswith("usage: semdefect")
+
+
+def test_committed_figures(model, tmp_path, monkeypatch):
+    """benchmarks.edge_speed with a tiny model: its headline is of one image on one thread."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in (("MODELS", (model,)), ("THREADS", (2, 1)), ("BATCHES", (1,)), ("ROUNDS", 1)):
+        monkeypatch.setattr(edge_speed, name, value)
+    edge_speed.run(edge_speed.parser().parse_args([]))
+    figures = json.loads(Path("benchmarks/results/edge_speed.json").read_text())
+    assert {"command", "commit", "environment", "rounds", "calls", "processes"} <= set(figures)
+    headline = figures["headline"]["student.onnx"]
+    assert set(headline) == {"128.png", "1024.png", "fresh_process"}
+    (one,) = [c for c in figures["calls"] if c["threads"] == 1 and c["image"] == "128.png"]
+    assert headline["128.png"]["times_as_fast"] == one["times_as_fast"]
+    assert set(headline["fresh_process"]) == {"ours", "plain"}
 
 
 def test_openvino_that_is_not_installed(command, model, image, tmp_path):
