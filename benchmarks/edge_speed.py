@@ -1,6 +1,6 @@
 """How fast the exported files run here, beside the plain recipe: `semdefect bench` on both, with its figures committed.
 
-    python -m benchmarks.edge_speed                # ten minutes on two busy cores
+    python -m benchmarks.edge_speed                # seven minutes on two busy cores
 
 Needs the models of `dvc repro` (models/edge). Every setting of one and two threads, batches of one and eight; the
 headline is of one image on one thread: how many times as fast as the plain recipe the calls are.
@@ -18,7 +18,7 @@ from semdefect.edge.bench_table import process_text, setting_text
 
 EDGE = Path("models/edge")
 MODELS = tuple(EDGE / f"student_{precision}.onnx" for precision in ("fp32", "int8"))
-THREADS, BATCHES, ROUNDS = (1, 2), (1, 8), 20
+THREADS, BATCHES, ROUNDS = (1, 2), (1, 8), 10
 
 
 def measure() -> dict[str, Any]:
