@@ -58,7 +58,7 @@ class Failure:
 
 
 class EdgeClassifier:
-    """An exported model, ready to run. One thread at a time may use it: it keeps buffers between calls.
+    """An exported model, ready to run. One thread at a time may use it.
 
     Attributes:
         path: the model file.
@@ -81,9 +81,7 @@ class EdgeClassifier:
         classes = len(self.metadata.classes)
         _check_contract(session, self.path, classes)
         self._network: Network = (
-            OnnxNetwork(session, classes)
-            if runtime == "onnxruntime"
-            else _openvino(content, self.path, threads, classes)
+            OnnxNetwork(session) if runtime == "onnxruntime" else _openvino(content, self.path, threads, classes)
         )
 
     def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
