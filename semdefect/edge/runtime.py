@@ -27,7 +27,7 @@ class Network(Protocol):
 class OnnxNetwork:
     """An ONNX Runtime session.
 
-    It takes the batch as it is: buffers bound to the session once (IO binding) measured no faster, for the copy they need.
+    It takes the batch as it is: buffers bound to it once (IO binding) measured no faster, since they need a copy.
     """
 
     def __init__(self, session: Any) -> None:
