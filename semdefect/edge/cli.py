@@ -1,10 +1,11 @@
-"""The ``semdefect`` command: classify images, take what was reviewed into training, score a model.
+"""The ``semdefect`` command: classify images, take what was reviewed into training, score a model, measure speed.
 
     semdefect classify wafer.png
     semdefect classify images/ --output results.csv
     semdefect watch images/ --review review/
     semdefect adopt review/
     semdefect score labelled/ --model models/edge/student_fp32.onnx
+    semdefect bench --against-plain
 
 Results go to standard output; errors and the progress bar to standard error. Exit codes: 0 all went well, 1
 an input could not be used, 2 the command line is wrong, 130 interrupted, 141 the reader of the output left, 143
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import semdefect
+from semdefect.edge.bench_command import add_bench
 from semdefect.edge.classifier import EdgeClassifier, Failure
 from semdefect.edge.ending import Ended, check, ended_by_signals
 from semdefect.edge.image import list_images
@@ -72,7 +74,7 @@ def parser(more: Sequence[Command] = ()) -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"%(prog)s {semdefect.__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_classify, add_watch, add_adopt, _add_score, *more):
+    for add in (_add_classify, add_watch, add_adopt, _add_score, add_bench, *more):
         add(commands)
     return top
 
@@ -148,7 +150,7 @@ def _add_score(commands: Any) -> None:
 def _classify(options: argparse.Namespace) -> int:
     """Print or write one line an image; 1 when any could not be read."""
     images = _requested(options)
-    classifier = EdgeClassifier(options.model, options.threads)
+    classifier = EdgeClassifier(options.model, options.threads, options.runtime)
     if options.output:
         return _classify_into(options.output, images, classifier, options)
     table = PredictionTable(() if images.total is None else images.paths, classifier.metadata.classes)
@@ -205,7 +207,7 @@ def _classify_into(output: Path, images: Images, classifier: EdgeClassifier, opt
 
 def _score(options: argparse.Namespace) -> int:
     """Print the figures of a model on a labelled folder; 1 when any image could not be read."""
-    classifier = EdgeClassifier(options.model, options.threads)
+    classifier = EdgeClassifier(options.model, options.threads, options.runtime)
     classes = classifier.metadata.classes
     labelled = _labelled_images(options.folder, classes)
     paths = [path for path, _ in labelled]

@@ -95,6 +95,9 @@ def to_gray(image: Image.Image, name: str = "the image") -> Image.Image:
       rim around images whose editor feathered their edges, and a rim that is found in some classes only is
       something a network learns.
 
+    An image that is 8-bit gray and upright already comes back itself, not a copy. What comes back is upright for good:
+    given to this function again, it stays as it is.
+
     ``name`` is what error messages call the image.
 
     Raises:
@@ -105,7 +108,11 @@ def to_gray(image: Image.Image, name: str = "the image") -> Image.Image:
         image.load()
         gray = _gray(image)
         turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-        return gray if turn is None else gray.transpose(turn)
+        if turn is None:
+            return gray
+        upright = gray.transpose(turn)
+        upright.info.clear()  # it holds the EXIF data of the stored image, by which it would be turned again
+        return upright
 
 
 def to_pixels(gray: Image.Image, size: int = SIZE) -> NDArray[np.uint8]:
@@ -120,7 +127,7 @@ def to_pixels(gray: Image.Image, size: int = SIZE) -> NDArray[np.uint8]:
 
 def to_tensor(gray: Image.Image) -> NDArray[np.float32]:
     """An image of mode ``L`` as a model's input: float32 ``[1, 1, 224, 224]`` in [0, 1], pixels / 255."""
-    return to_pixels(gray)[np.newaxis, np.newaxis].astype(np.float32) / np.float32(255)
+    return np.divide(to_pixels(gray)[np.newaxis, np.newaxis], np.float32(255), dtype=np.float32)  # one pass, no copy
 
 
 def _is_listed(entry: Path) -> bool:
@@ -146,7 +153,7 @@ def _gray(image: Image.Image) -> Image.Image:
         return Image.composite(gray, Image.new("L", gray.size, 0), seen)
     if image.mode in ("CMYK", "HSV"):
         image = image.convert("RGB")
-    return image.convert("L")
+    return image if image.mode == "L" else image.convert("L")
 
 
 def _gray_of_floats(values: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -80,7 +80,7 @@ def _watch(options: argparse.Namespace) -> int:
     list_images(folder)  # refuses a folder that is not there before anything is written
     if review.resolve() in (folder.resolve(), *folder.resolve().parents):
         raise UserError(f"{folder}: is the review folder {review} or in it; pass another --review")
-    classifier = EdgeClassifier(options.model, options.threads)
+    classifier = EdgeClassifier(options.model, options.threads, options.runtime)
     classes = classifier.metadata.classes
     table = PredictionTable((), classes)
     failed = False

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from semdefect.edge.classifier import MAX_THREADS
 from semdefect.edge.rows import FORMATS
+from semdefect.edge.runtime import RUNTIMES
 from semdefect.edge.table import printable
 
 DEFAULT_MODEL = Path("models/edge/student_int8.onnx")
 
 
 def add_model_options(command: argparse.ArgumentParser, json_help: str) -> None:
-    """Add ``--model``, ``--threads`` and ``--json``."""
+    """Add ``--model``, ``--threads``, ``--runtime`` and ``--json``."""
     command.add_argument(
         "--model",
         type=Path,
@@ -24,7 +25,18 @@ def add_model_options(command: argparse.ArgumentParser, json_help: str) -> None:
     command.add_argument(
         "--threads", type=whole(1, MAX_THREADS), default=1, metavar="N", help="CPU threads for the network (default: 1)"
     )
+    add_runtime(command)
     command.add_argument("--json", action="store_true", help=json_help)
+
+
+def add_runtime(command: argparse.ArgumentParser) -> None:
+    """Add ``--runtime``."""
+    command.add_argument(
+        "--runtime",
+        choices=RUNTIMES,
+        default=RUNTIMES[0],
+        help="what computes the network (default: %(default)s); openvino needs the package of that name",
+    )
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:

@@ -70,6 +70,21 @@ def write_model(
     return path
 
 
+def with_int8_weights(plain, path):
+    """The model ``plain`` with its weight stored in INT8; the path it was written to, and the scale."""
+    network = onnx.load(plain)
+    (weight,) = [value for value in network.graph.initializer if value.name == "weight"]
+    scale = np.float32(np.abs(numpy_helper.to_array(weight)).max() / 127)
+    stored = np.rint(numpy_helper.to_array(weight) / scale).astype(np.int8)
+    weight.CopyFrom(numpy_helper.from_array(stored, "stored"))
+    network.graph.initializer.append(numpy_helper.from_array(scale, "scale"))
+    network.graph.initializer.append(numpy_helper.from_array(np.int8(0), "zero"))
+    node = helper.make_node("DequantizeLinear", ["stored", "scale", "zero"], ["weight"])
+    network.graph.node.insert(0, node)
+    onnx.save(network, path)
+    return path, float(scale)
+
+
 def gray_image(level, size=(64, 48)):
     """An image of this mean gray level, with a step in it: a blank one goes to review whatever the model says."""
     image = Image.new("L", size, level - 4)

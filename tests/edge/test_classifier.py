@@ -1,11 +1,11 @@
 import numpy as np
-import onnx
 import pytest
-from conftest import LEVELS, gray_image, metadata, write_image, write_model
+from conftest import LEVELS, gray_image, metadata, with_int8_weights, write_image, write_model
 from PIL import Image
 
 from semdefect import CLASSES
 from semdefect.edge import EdgeClassifier, Failure
+from semdefect.edge.classifier import BLANK, _is_blank
 from semdefect.edge.image import open_gray, to_tensor
 from semdefect.edge.metadata import METADATA_KEY
 from semdefect.errors import UserError
@@ -88,6 +88,19 @@ def test_many_go_on_after_a_bad_one(model, tmp_path):
         EdgeClassifier(model).classify(paths[1])
 
 
+def test_many_turn_an_image_upright_once(model, tmp_path):
+    """A file whose EXIF data says that it lies on its side gets one answer, whichever way it comes in."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    gray_image(100).save(tmp_path / "a.jpg", exif=exif)
+    classifier = EdgeClassifier(model)
+    seen = []
+    classifier.logits = lambda tensor: seen.append(tensor) or np.zeros((1, 8), dtype=np.float32)
+    classifier.classify(tmp_path / "a.jpg")
+    list(classifier.classify_many([tmp_path / "a.jpg"]))
+    assert np.array_equal(*seen)
+
+
 def refusal(path, **options):
     with pytest.raises(UserError) as caught:
         EdgeClassifier(path, **options)
@@ -150,16 +163,17 @@ def test_threads(model, threads):
 def test_weights_in_int8_run_as_in_fp32(tmp_path):
     """Quantize-dequantize pairs on weights load and answer like the plain network."""
     plain = write_model(tmp_path / "a.onnx", sharpness=100.0)
-    network = onnx.load(plain)
-    (weight,) = [value for value in network.graph.initializer if value.name == "weight"]
-    scale = np.float32(np.abs(onnx.numpy_helper.to_array(weight)).max() / 127)
-    stored = np.rint(onnx.numpy_helper.to_array(weight) / scale).astype(np.int8)
-    weight.CopyFrom(onnx.numpy_helper.from_array(stored, "stored"))
-    network.graph.initializer.append(onnx.numpy_helper.from_array(scale, "scale"))
-    network.graph.initializer.append(onnx.numpy_helper.from_array(np.int8(0), "zero"))
-    node = onnx.helper.make_node("DequantizeLinear", ["stored", "scale", "zero"], ["weight"])
-    network.graph.node.insert(0, node)
-    onnx.save(network, tmp_path / "b.onnx")
+    stored, scale = with_int8_weights(plain, tmp_path / "b.onnx")
     batch = to_tensor(open_gray(write_image(tmp_path / "a.png", 100)))
-    both = [EdgeClassifier(tmp_path / name).logits(batch) for name in ("a.onnx", "b.onnx")]
-    assert np.allclose(*both, atol=2 * float(scale))
+    both = [EdgeClassifier(path).logits(batch) for path in (plain, stored)]
+    assert np.allclose(*both, atol=2 * scale)
+
+
+def test_what_is_blank_is_decided_by_all_rows():
+    draw = np.random.default_rng(0)
+    for spread in np.geomspace(1e-3, 1, 60):
+        tensor = np.clip(draw.normal(0.5, spread, (1, 1, 224, 224)), 0, 1).astype(np.float32)
+        assert _is_blank(tensor) == (tensor.std() < BLANK)
+    lines = np.zeros((1, 1, 224, 224), dtype=np.float32)
+    lines[..., 4::8, :] = 1  # between the rows that are looked at first
+    assert not _is_blank(lines)

@@ -95,7 +95,7 @@ def test_one_bad_image(command, model, tmp_path):
 
 
 def test_no_model(command, folder, tmp_path):
-    fails(command("classify", folder), "models/edge/student_int8.onnx", "dvc repro", "--model")
+    fails(command("classify", folder), "models/edge/student_int8.onnx", "dvc repro", "pass another model")
     fails(command("classify", folder, "--model", folder / "via.png"), "via.png", "export_onnx")
     write_model(tmp_path / "plain.onnx", {})
     fails(command("score", folder, "--model", "plain.onnx"), "plain.onnx", "metadata")
@@ -180,7 +180,7 @@ def test_help_and_version(command):
     assert command("--version").stdout == f"semdefect {__version__}\n"
     assert "classify" in command("--help").stdout
     assert "data/real" in command("adopt", "--help").stdout
-    for name in ("classify", "watch", "score"):
+    for name in ("classify", "watch", "score", "bench"):
         text = command(name, "--help").stdout
         assert "examples:" in text and "models/edge/student_int8.onnx" in text
 

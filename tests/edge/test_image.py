@@ -164,6 +164,17 @@ def test_exif_orientation(tmp_path, suffix):
     upright = read(tmp_path / f"a.{suffix}")
     assert upright.shape == (64, 32)
     assert upright[:28].min() > 180 and upright[36:].max() < 20
+    assert np.array_equal(to_gray(open_gray(tmp_path / f"a.{suffix}")), upright)  # not turned again
+
+
+def test_what_is_gray_and_upright_is_not_copied():
+    gray = Image.effect_noise((40, 30), 60)
+    assert to_gray(gray) is gray
+
+
+def test_every_pixel_value_becomes_its_share_of_255():
+    values = np.resize(np.arange(256, dtype=np.uint8), (SIZE, SIZE))
+    assert np.array_equal(to_tensor(Image.fromarray(values))[0, 0], values.astype(np.float32) / np.float32(255))
 
 
 def test_list_images(tmp_path):

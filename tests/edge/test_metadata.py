@@ -37,7 +37,7 @@ def test_keys_of_a_later_version_are_ignored():
             "guard",
             [{"threshold": 0.9, "target_purity": 1.1}, {"threshold": float("nan"), "target_purity": 1}],
         ),
-        ("precision", ["int8", "FP32", None, []]),
+        ("precision", ["int4", "FP32", None, []]),
         ("checkpoint_sha256", ["", "ab", "g" * 64, "A" * 64, 64, None]),
     ],
 )
