@@ -305,6 +305,7 @@ TINY = {
     "distill.resolution": 32,
     "distill.start_resolution": 32,
     "distill.epochs": 1,
+    "distill.int8_epochs": 1,
     "train_teacher.model": "convnext_atto",
     "train_teacher.init": "scratch",
     "distill.init": "scratch",

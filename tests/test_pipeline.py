@@ -139,22 +139,31 @@ def test_training_on_two_processes(reproduced: Project, tmp_path: Path) -> None:
         assert two == pytest.approx(one, rel=0.1), curve
 
 
-def test_killed_teacher_resumes(reproduced: Project, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("stage", "part", "model"),
+    [
+        ("train_teacher", "train_teacher", "teacher"),
+        ("distill", "distill", "student"),
+        ("distill", "distill_int8", "student"),
+    ],
+)
+def test_killed_training_resumes(reproduced: Project, tmp_path: Path, stage: str, part: str, model: str) -> None:
     project = Project(tmp_path / "killed")
-    shutil.copytree(reproduced.folder, project.folder, ignore=shutil.ignore_patterns("models"))
+    shutil.copytree(reproduced.folder, project.folder)
+    weights = project.folder / f"models/{model}/model.safetensors"
+    weights.unlink()
     params = (project.folder / "params.yaml").read_text().replace("epochs: 1\n", "epochs: 3\n")
     (project.folder / "params.yaml").write_text(params)
-    command = [sys.executable, "-m", "stages.train_teacher"]
+    command = [sys.executable, "-m", f"stages.{stage}"]
     running = subprocess.Popen(command, cwd=project.folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
-    state = project.folder / ".scratch/train_teacher/state.safetensors"
+    state = project.folder / f".scratch/{part}/state.safetensors"
     deadline = time.monotonic() + 120
     while not state.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     running.send_signal(signal.SIGKILL)
     running.wait()
     resumed = project.run(*command).stdout
-    assert "going on after epoch" in resumed and not state.exists()
-    weights = project.folder / "models/teacher/model.safetensors"
+    assert f"{part}: going on after epoch" in resumed and not state.exists()
     interrupted = file_sha256(weights)
     project.run(*command)
     assert file_sha256(weights) == interrupted

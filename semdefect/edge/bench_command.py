@@ -17,8 +17,7 @@ def add_bench(commands: Any) -> None:
         help="measure the speed of model files on this machine",
         description="Print how long decode, resize, network and whole call take (p50, p95, p99 and median CPU time in\n"
         "ms a call), images a second, and cold start and memory of a fresh process, for each model file.\n"
-        "Times mean little on a busy machine; the ratios of --against-plain, from calls that take turns, mean more,\n"
-        "and those of CPU time most.",
+        "Times mean little on a busy machine; the ratios of --against-plain, from calls that take turns, mean more.",
         epilog="examples:\n"
         "  semdefect bench\n"
         "  semdefect bench models/edge/student_fp32.onnx models/edge/student_int8.onnx --against-plain\n"

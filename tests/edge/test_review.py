@@ -139,7 +139,12 @@ def test_the_device_and_the_pipeline_mean_one_folder():
     assert loop.REAL == REAL
 
 
-DOCS = (ROOT / "docs/edge.md").read_text(encoding="utf-8").partition("## From tool to training set")[2]
+DOCS = (
+    (ROOT / "docs/edge.md")
+    .read_text(encoding="utf-8")
+    .partition("## From tool to training set")[2]
+    .partition("\n## ")[0]
+)
 
 
 def test_the_documented_loop_from_tool_to_training_set(tmp_path):
