@@ -40,7 +40,7 @@ def test_first_run_leaves_data_models_metrics_and_report(reproduced: Project) ->
         assert (folder / name).stat().st_size > 1_000_000
     summary = json.loads((folder / "metrics/evaluate/summary.json").read_text())
     assert set(summary["accuracy"]) == {"clean", "noisy", "mixed", "fresh"}
-    assert set(summary["accuracy"]["clean"]) == {"teacher", "student_fp32", "student_int8"}
+    assert set(summary["accuracy"]["clean"]) == {"teacher", "student_fp32", "student_int8", "student_w8"}
     assert "data:image/png;base64," in (folder / "metrics/report.html").read_text()
     with Image.open(folder / "metrics/synthesize/samples.png") as sheet:
         assert sheet.height > len(CLASSES) * 100
@@ -141,11 +141,7 @@ def test_training_on_two_processes(reproduced: Project, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("stage", "part", "model"),
-    [
-        ("train_teacher", "train_teacher", "teacher"),
-        ("distill", "distill", "student"),
-        ("distill", "distill_int8", "student"),
-    ],
+    [("train_teacher", "train_teacher", "teacher"), ("distill", "distill_int8", "student")],
 )
 def test_killed_training_resumes(reproduced: Project, tmp_path: Path, stage: str, part: str, model: str) -> None:
     project = Project(tmp_path / "killed")
