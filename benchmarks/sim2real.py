@@ -37,12 +37,12 @@ from semdefect.edge.options import whole
 from semdefect.edge.scoring import confusion_matrix, recalls, score
 from semdefect.edge.table import percent
 from semdefect.errors import UserError
-from semdefect.export import save_onnx, to_onnx
+from semdefect.export import save_onnx, scales_of, to_onnx
 from semdefect.losses import LabelLoss
 from semdefect.network import create_network, file_sha256, load_network
 from semdefect.params import Base, Pretrain, Student, load_params, load_shaped
 from semdefect.quantization import integer_weights
-from semdefect.rounding import calibrate, set_precision
+from semdefect.rounding import calibrate
 from semdefect.seeds import BENCHMARK, STUDENT
 from semdefect.synthesis import check_families, families_of
 from semdefect.training import Trainer
@@ -91,9 +91,10 @@ def export(checkpoint: Path) -> dict[str, Path]:
     network.add_rounding()
     calibrate(network, fresh_images(8, network.resolution, BENCHMARK, 0).pixels)
     files = {"fp32": checkpoint.with_name("fp32.onnx"), "int8": checkpoint.with_name("int8.onnx")}
-    save_onnx(to_onnx(network), about, files["fp32"])
-    set_precision(network, "int8-weights")
-    save_onnx(integer_weights(to_onnx(network)), replace(about, precision="int8-weights"), files["int8"])
+    fp32 = to_onnx(network)
+    save_onnx(fp32, about, files["fp32"])
+    weights = integer_weights(fp32, scales_of(network))
+    save_onnx(weights, replace(about, precision="int8-weights"), files["int8"])
     return files
 
 

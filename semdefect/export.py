@@ -3,7 +3,6 @@
 import math
 import tempfile
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from semdefect.manifest import SPLITS, read_manifest
 from semdefect.network import SemNetwork, file_sha256, load_network, predict
 from semdefect.params import ExportOnnx
 from semdefect.quantization import integer_model, integer_weights
-from semdefect.rounding import Precision, set_precision, signal_to_noise
+from semdefect.rounding import Precision, WeightRounding, set_precision, signal_to_noise
 
 OPSET = 18
 #: The exported files.
@@ -157,20 +156,29 @@ def export_student(checkpoint: Path, folder: Path, metrics: Path, bars: ExportOn
 
 def _variants(network: SemNetwork, about: ModelMetadata, images: ImageSet, threads: int) -> dict[Precision, Variant]:
     """Each file with its logits of ``images`` as the device computes them."""
-    settle: dict[Precision, Callable[[onnx.ModelProto], onnx.ModelProto]] = {
-        "int8": integer_model,
-        "int8-weights": integer_weights,
-        "fp32": lambda model: model,
-    }
-    variants = {}
+    set_precision(network, "int8")
+    int8 = integer_model(to_onnx(network))
+    set_precision(network, "fp32")
+    fp32 = to_onnx(network)
+    weights = integer_weights(fp32, scales_of(network))
+    models: dict[Precision, onnx.ModelProto] = {"fp32": fp32, "int8": int8, "int8-weights": weights}
     with tempfile.TemporaryDirectory() as scratch:
-        for precision, settled in settle.items():
-            set_precision(network, precision)
-            model = settled(to_onnx(network))
-            path = Path(scratch) / FILES[precision]
-            logits = _run(model, replace(about, precision=precision), path, images, threads)
-            variants[precision] = Variant(model, logits)
-    return variants
+        return {
+            precision: Variant(
+                model,
+                _run(model, replace(about, precision=precision), Path(scratch) / FILES[precision], images, threads),
+            )
+            for precision, model in models.items()
+        }
+
+
+def scales_of(network: SemNetwork) -> dict[str, NDArray[np.float32]]:
+    """The scales of each rounded weight, ``[out]``, by the weight's name in the exported FP32 graph."""
+    return {
+        f"{name.removesuffix('0')}original": module.scale.numpy()
+        for name, module in network.named_modules()
+        if isinstance(module, WeightRounding)
+    }
 
 
 def _agreement(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:

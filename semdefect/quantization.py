@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
@@ -14,44 +15,38 @@ def integer_model(model: onnx.ModelProto) -> onnx.ModelProto:
     The exporter writes rounded weights as FP32 that a ``QuantizeLinear`` rounds at run time, and leaves the biases
     alone; integer processors want both as constants. A bias has the scale of the products that it is added to.
     """
-    settled = _folded(model)
+    settled = onnx.ModelProto()
+    settled.CopyFrom(model)
+    _fold_constants(settled.graph)
     _round_biases(settled.graph)
     _share_nothing(settled.graph)
     onnx.checker.check_model(settled)
     return settled
 
 
-def integer_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of a network exported with rounded weights that holds those as INT8 and computes in FP32.
+def integer_weights(model: onnx.ModelProto, scales: dict[str, NDArray[np.float32]]) -> onnx.ModelProto:
+    """A copy of the FP32 ``model`` that holds weights as INT8 and computes in FP32.
 
     ``Cast`` and ``Mul`` restore them where the format has ``DequantizeLinear``: runtimes compute what depends on
     constants once, on loading, but for that operation, which they keep for integer processors.
+
+    Args:
+        model: an exported network.
+        scales: initializer → its scale for each output channel, ``[out]``; others stay FP32.
     """
-    settled = _folded(model)
-    graph = settled.graph
-    shapes = {initializer.name: len(initializer.dims) for initializer in graph.initializer}
-    nodes = []
-    for node in graph.node:
-        if node.op_type != "DequantizeLinear":
-            nodes.append(node)
-            continue
-        values, scale, *_ = node.input
-        (restored,) = node.output
-        columns = f"{restored}_scale"
-        scales = next(numpy_helper.to_array(each) for each in graph.initializer if each.name == scale)
-        shape = (-1, *[1] * (shapes[values] - 1))
-        graph.initializer.append(numpy_helper.from_array(scales.reshape(shape), columns))
-        nodes.append(onnx.helper.make_node("Cast", [values], [f"{restored}_cast"], to=onnx.TensorProto.FLOAT))
-        nodes.append(onnx.helper.make_node("Mul", [f"{restored}_cast", columns], [restored]))
-    _replace_nodes(graph, nodes)
-    onnx.checker.check_model(settled)
-    return settled
-
-
-def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    _fold_constants(copy.graph)
+    graph, nodes = copy.graph, []
+    for initializer in [each for each in graph.initializer if each.name in scales]:
+        name, weight = initializer.name, numpy_helper.to_array(initializer)
+        scale = scales[name].reshape(-1, *[1] * (weight.ndim - 1))
+        values = np.clip(np.round(weight / scale), -128, 127).astype(np.int8)
+        initializer.CopyFrom(numpy_helper.from_array(values, f"{name}_int8"))
+        graph.initializer.append(numpy_helper.from_array(scale, f"{name}_scale"))
+        nodes.append(onnx.helper.make_node("Cast", [f"{name}_int8"], [f"{name}_cast"], to=onnx.TensorProto.FLOAT))
+        nodes.append(onnx.helper.make_node("Mul", [f"{name}_cast", f"{name}_scale"], [name]))
+    _replace_nodes(graph, [*nodes, *graph.node])
+    onnx.checker.check_model(copy)
     return copy
 
 

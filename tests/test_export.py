@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,11 @@ from samples import ROOT, params, rounded_network, tiny_network, write_split
 from semdefect import CLASSES, export
 from semdefect.edge.classifier import EdgeClassifier
 from semdefect.errors import UserError
-from semdefect.export import export_student
+from semdefect.export import export_student, to_onnx
 from semdefect.images import load_images
 from semdefect.manifest import read_manifest
 from semdefect.network import file_sha256, load_network, predict, save_network
+from semdefect.rounding import set_precision
 
 #: Random weights stand in for a trained student: their logits are larger, and INT8 need not agree as closely.
 BARS = params(export_onnx={"int8_agreement": 0.5, "torch_tolerance": 0.002}).export_onnx
@@ -48,6 +50,24 @@ def inside(project, monkeypatch):
 
 def names(folder):
     return sorted(path.name for path in folder.rglob("*")) if folder.exists() else []
+
+
+@pytest.fixture
+def exported_before(inside, monkeypatch):
+    """Take the graphs from the first time that each is asked for: tracing a network takes ten seconds."""
+    monkeypatch.setattr(export, "to_onnx", traced_once)
+
+
+@cache
+def traced(checkpoint: bytes, int8: bool) -> bytes:
+    network = load_network(CHECKPOINT)
+    set_precision(network, "int8" if int8 else "fp32")
+    return to_onnx(network).SerializeToString()
+
+
+def traced_once(network):
+    """`to_onnx` of the fixture's student."""
+    return onnx.load_from_string(traced(CHECKPOINT.read_bytes(), network.backbone.conv_stem.active))
 
 
 FILES = ["student_fp32.onnx", "student_int8.onnx", "student_w8.onnx"]
@@ -141,14 +161,14 @@ def refusal(bars, folder) -> str:
     return str(refused.value)
 
 
-def test_onnx_that_differs_from_torch_is_refused_with_the_figures(inside, tmp_path):
+def test_onnx_that_differs_from_torch_is_refused_with_the_figures(exported_before, tmp_path):
     tight = params(export_onnx={"torch_tolerance": 1e-30, "int8_agreement": 0.0}).export_onnx
     message = refusal(tight, tmp_path)
     assert re.search(r"ONNX and torch logits differ by up to \d[\d.e-]*, more than", message)
     assert "export_onnx.torch_tolerance 1e-30" in message
 
 
-def test_int8_that_collapses_is_refused_with_the_figures(inside, tmp_path, monkeypatch):
+def test_int8_that_collapses_is_refused_with_the_figures(exported_before, tmp_path, monkeypatch):
     settle = export.integer_model
 
     def collapsed(model):

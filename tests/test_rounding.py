@@ -9,7 +9,7 @@ from samples import image_set, rounded_network, tiny_network
 from torch import nn
 from torch.nn.utils import parametrize
 
-from semdefect.export import to_onnx
+from semdefect.export import scales_of, to_onnx
 from semdefect.losses import AgreementLoss, Batch, LabelLoss
 from semdefect.network import load_network, predict, save_network
 from semdefect.quantization import integer_model, integer_weights
@@ -23,6 +23,17 @@ from semdefect.rounding import (
 )
 
 IMAGES = image_set(2, 64)
+
+
+@pytest.fixture(scope="module")
+def exported():
+    """A student and its graphs in FP32 and INT8: tracing a network takes ten seconds."""
+    network = rounded_network()
+    fp32 = to_onnx(network)
+    set_precision(network, "int8")
+    int8 = to_onnx(network)
+    set_precision(network, "fp32")
+    return network, fp32, int8
 
 
 def logits_of(model: onnx.ModelProto, pixels: torch.Tensor) -> np.ndarray:
@@ -81,21 +92,19 @@ def test_a_saved_student_keeps_its_ranges(tmp_path):
     assert torch.equal(predict(network, IMAGES.pixels), predict(again, IMAGES.pixels))
 
 
-def test_the_integer_file_computes_what_training_saw():
-    network = rounded_network()
-    plain = logits_of(to_onnx(network), IMAGES.pixels)
+def test_the_integer_file_computes_what_training_saw(exported):
+    network, fp32, int8 = exported
+    plain = logits_of(fp32, IMAGES.pixels)
     set_precision(network, "int8")
     trained = network(torch.from_numpy(contract(IMAGES.pixels))).detach().numpy()
-    model = integer_model(to_onnx(network))
-    answered = logits_of(model, IMAGES.pixels)
+    set_precision(network, "fp32")
+    answered = logits_of(integer_model(int8), IMAGES.pixels)
     # Both round alike but for sums that fall on either side of a step.
     assert (answered - trained).std() < 0.75 * (trained - plain).std()
 
 
-def test_the_integer_file_holds_integers_only():
-    network = rounded_network()
-    set_precision(network, "int8")
-    model = integer_model(to_onnx(network))
+def test_the_integer_file_holds_integers_only(exported):
+    model = integer_model(exported[2])
     kinds = {initializer.name: initializer.data_type for initializer in model.graph.initializer}
     restored = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
     for node in model.graph.node:
@@ -106,12 +115,18 @@ def test_the_integer_file_holds_integers_only():
             assert node.input[0] in restored, f"{node.name} reads a tensor in FP32"
 
 
-def test_integer_weights_need_no_option_of_the_runtime():
-    network = rounded_network()
-    set_precision(network, "int8-weights")
-    model = integer_weights(to_onnx(network))
+def test_integer_weights_need_no_option_of_the_runtime(exported):
+    network, fp32, _ = exported
+    before = fp32.SerializeToString(deterministic=True)
+    model = integer_weights(fp32, scales_of(network))
+    assert fp32.SerializeToString(deterministic=True) == before  # a copy was changed
     assert "DequantizeLinear" not in {node.op_type for node in model.graph.node}
+    weights = {node.input[1] for node in model.graph.node if node.op_type in ("Conv", "Gemm")}
+    restored = {node.output[0] for node in model.graph.node if node.op_type == "Mul"}
+    assert weights <= restored
+    set_precision(network, "int8-weights")
     expected = network(torch.from_numpy(contract(IMAGES.pixels))).detach().numpy()
+    set_precision(network, "fp32")
     assert np.abs(logits_of(model, IMAGES.pixels) - expected).max() < 1e-3
 
 
