@@ -12,7 +12,7 @@ from PIL import Image
 from samples import params_content, texture, written
 from scipy.ndimage import gaussian_filter1d
 
-from benchmarks import ablations, altered, curve, fold_scores, real_cv, sim2real, synthesis, workspaces
+from benchmarks import ablations, altered, curve, fold_scores, int8_agreement, real_cv, sim2real, synthesis, workspaces
 from benchmarks.environment import run_benchmark
 from benchmarks.real_images import RealImages, load_real
 from semdefect import CLASSES
@@ -556,3 +556,12 @@ def test_ablations_keep_what_the_same_code_has_measured(folded, tmp_path, monkey
     monkeypatch.setattr("sys.argv", ["ablations", "--real", str(folded), "--only", "sorcery"])
     with pytest.raises(SystemExit, match="no such variant"):
         run_benchmark(ablations.run, ablations.parser())
+
+
+def test_agreement_is_with_fp32_and_not_with_the_truth():
+    truth = np.array([0, 1, 2, 3])
+    right, once_wrong = np.eye(8)[truth], np.eye(8)[[0, 1, 2, 7]]
+    said = {"student_fp32.onnx": once_wrong, "student_int8.onnx": right, "student_w8.onnx": once_wrong}
+    found = int8_agreement.figures(said, truth)
+    assert [found[name]["agreement"] for name in said] == [1, 3 / 4, 1]
+    assert [found[name]["accuracy"] for name in said] == [3 / 4, 1, 3 / 4]
