@@ -1,16 +1,23 @@
 """Pretraining: one network on an endless stream of rendered images, each of which is shown in three epochs only."""
 
 import math
+from collections.abc import Callable
+from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from accelerate import Accelerator
+
 from semdefect import CLASSES
+from semdefect.agreement import agreement_trainer
 from semdefect.device import create_accelerator
 from semdefect.errors import UserError
 from semdefect.images import ImageSet
+from semdefect.losses import DistillationLoss
 from semdefect.network import (
     SEM_WEIGHTS,
+    SemNetwork,
     check_architecture,
     create_network,
     file_sha256,
@@ -20,11 +27,11 @@ from semdefect.network import (
     sem_weights,
     weights_hash,
 )
-from semdefect.params import Base, Training
+from semdefect.params import Base, Student, Training
 from semdefect.seeds import BENCHMARK, PRETRAIN
 from semdefect.synthesis import RENDERER_VERSION
 from semdefect.training import Loss, Trainer, fingerprint
-from semdefect.training_data import fresh_images
+from semdefect.training_data import kept_images
 
 PARAMS = "pretrain/params.yaml"
 METRICS = Path("pretrain/metrics")
@@ -37,6 +44,8 @@ ROLES = {"teacher": "convnext", "student": "mobilenetv3"}
 #: Epochs that show the same images, in other views, before new ones are drawn: to draw takes a quarter to a half of the
 #: time of an epoch.
 PASSES = 3
+#: Weight of the labels beside the answers of the student's own copy while its INT8 side learns, and what softens these.
+COPY_ALPHA, COPY_TEMPERATURE = 0.5, 2.0
 
 
 def seed_of(seed: int, role: str, draw: int) -> int:
@@ -55,6 +64,8 @@ def draws_before(origin: dict[str, Any]) -> int:
 
 def pretrain(role: str, recipe: Training, base: Base, loss: Loss, helper: Path | None = None) -> None:
     """Train, or go on with, the network of ``role``; write its weights to `SEM_WEIGHTS` with a record of their origin.
+
+    A student learns in a second part to answer alike in FP32 and INT8; its weights hold the rounding.
 
     Args:
         role: ``teacher`` or ``student``.
@@ -76,34 +87,63 @@ def pretrain(role: str, recipe: Training, base: Base, loss: Loss, helper: Path |
     origin = read_provenance(start) if start.is_file() else {}
     hashes = {"start": weights_hash(recipe.model, recipe.init), "script": file_sha256(Path(__file__))}
     hashes |= {"helper": file_sha256(helper)} if helper else {}
-    before = draws_before(origin)  # images that the weights know already are not drawn again
-
-    @lru_cache(maxsize=1)
-    def drawn(number: int) -> ImageSet:
-        return fresh_images(
-            recipe.fresh_per_class,
-            recipe.resolution,
-            PRETRAIN,
-            seed_of(base.seed, role, before + number),
-            size=recipe.fresh_size,
-        )
-
-    def images(epoch: int) -> ImageSet:
-        return drawn(epoch // PASSES)
-
-    first = images(0)
-    validation = fresh_images(VALIDATION, recipe.resolution, BENCHMARK, base.seed, size=recipe.fresh_size)
-    trainer = Trainer(f"pretrain_{role}", network, loss, recipe, first, accelerator, base.seed, renew=images)
-    trained = TRAINED / f"{role}.safetensors"
-    progress = trainer.run(validation, trained, METRICS / role, fingerprint(base, recipe, first, validation, **hashes))
+    images = stream(role, recipe, base.seed, draws_before(origin), accelerator)
+    with accelerator.main_process_first():
+        validation = kept_images(VALIDATION, recipe.resolution, BENCHMARK, base.seed, recipe.fresh_size)
+    identity = fingerprint(base, recipe, images(0), validation, **hashes)
+    trained, epochs = TRAINED / f"{role}.safetensors", recipe.epochs
+    parts = [Trainer(f"pretrain_{role}", network, loss, recipe, images(0), accelerator, base.seed, renew=images)]
+    progress = parts[0].run(validation, trained, METRICS / role, identity, keep=True)
+    if isinstance(recipe, Student):
+        parts.append(agreement(role, recipe, base.seed, images, load_network(trained), accelerator))
+        trained, epochs = TRAINED / f"{role}_int8.safetensors", epochs + recipe.int8_epochs
+        progress = parts[1].run(validation, trained, METRICS / f"{role}_int8", identity, keep=True)
+    if not accelerator.is_main_process:
+        return
     provenance = {
         "recipe": recipe.model_dump(),
         "base": base.model_dump(),
         "renderer": RENDERER_VERSION,
-        "rendered_images": len(first) * math.ceil(recipe.epochs / PASSES),
+        "rendered_images": len(CLASSES) * recipe.fresh_per_class * math.ceil(epochs / PASSES),
         "real_images": 0,
         "started_from": origin,
         "taught_by": read_provenance(helper) if helper else {},
         "validation_accuracy": round(progress.history[progress.best_epoch - 1]["val/accuracy"], 4),
     }
     save_network(load_network(trained), SEM_WEIGHTS / f"{recipe.model}.safetensors", provenance, half=True)
+    for part in parts:
+        part.checkpoint.discard()
+
+
+def stream(role: str, recipe: Training, seed: int, before: int, accelerator: Accelerator) -> Callable[[int], ImageSet]:
+    """The images of each epoch, by its number from 0: new ones every `PASSES` epochs.
+
+    ``before`` draws are left out, since the weights know them. Of several processes one draws and the others read what
+    it kept.
+    """
+
+    @lru_cache(maxsize=1)
+    def drawn(number: int) -> ImageSet:
+        with accelerator.main_process_first():
+            image_seed = seed_of(seed, role, before + number)
+            return kept_images(recipe.fresh_per_class, recipe.resolution, PRETRAIN, image_seed, recipe.fresh_size)
+
+    return lambda epoch: drawn(epoch // PASSES)
+
+
+def agreement(
+    role: str,
+    recipe: Student,
+    seed: int,
+    images: Callable[[int], ImageSet],
+    network: SemNetwork,
+    accelerator: Accelerator,
+) -> Trainer:
+    """The student's second part: beside a copy of itself until its INT8 answers as its FP32 does, on further images."""
+    copy = deepcopy(network).to(accelerator.device)
+    task = DistillationLoss(copy, COPY_ALPHA, COPY_TEMPERATURE, recipe.cell_weight)
+
+    def later(epoch: int) -> ImageSet:
+        return images(recipe.epochs + epoch)
+
+    return agreement_trainer(f"pretrain_{role}_int8", network, task, recipe, later(0), accelerator, seed, later)
