@@ -31,6 +31,7 @@ from benchmarks.real_images import RealImages, load_real, probabilities
 from pretrain.backbone import PARAMS as PRETRAIN_PARAMS
 from semdefect import CLASSES
 from semdefect.atomic import replacing
+from semdefect.calibration import review_all
 from semdefect.device import create_accelerator
 from semdefect.edge.metadata import ModelMetadata
 from semdefect.edge.options import whole
@@ -86,9 +87,10 @@ def train(base: Base, recipe: Student, without: frozenset[str], folder: Path) ->
 
 def export(checkpoint: Path) -> dict[str, Path]:
     """FP32 file of a checkpoint and one with INT8 weights, beside it; without calibration, which changes no class."""
-    about = ModelMetadata(CLASSES, 1.0, 0.0, 0.95, "fp32", file_sha256(checkpoint))
+    about = ModelMetadata(CLASSES, 1.0, review_all(len(CLASSES)), "fp32", file_sha256(checkpoint))
     network = load_network(checkpoint)
     network.add_rounding()
+    network.add_unknown()
     calibrate(network, fresh_images(8, network.resolution, BENCHMARK, 0).pixels)
     files = {"fp32": checkpoint.with_name("fp32.onnx"), "int8": checkpoint.with_name("int8.onnx")}
     fp32 = to_onnx(network)

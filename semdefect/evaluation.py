@@ -14,8 +14,12 @@ from tqdm import tqdm
 
 from semdefect import CLASSES
 from semdefect.edge.classifier import EdgeClassifier
+from semdefect.edge.guard import ACCEPTED
+from semdefect.edge.guard_scoring import guard_figures
 from semdefect.edge.image import SIZE, open_gray, to_pixels, to_tensor
-from semdefect.edge.scoring import expected_calibration_error, guard_figures, score
+from semdefect.edge.runtime import Answers
+from semdefect.edge.scoring import expected_calibration_error, score
+from semdefect.foreign import foreign_images
 from semdefect.manifest import IMAGES, Row
 from semdefect.network import load_network, predict
 from semdefect.params import Evaluate
@@ -81,10 +85,11 @@ def _render(per_class: int, seed: int) -> TestSet:
     return TestSet(images, truth, [f"{CLASSES[label]} {number} (fresh)" for number, label in enumerate(truth)])
 
 
-def run_edge(classifier: EdgeClassifier, images: Sequence[Image.Image], name: str) -> NDArray[np.float32]:
-    """Logits ``[N, 8]``, one image at a time, as on the device."""
+def run_edge(classifier: EdgeClassifier, images: Sequence[Image.Image], name: str) -> Answers:
+    """Answers to N images, one at a time, as on the device."""
     bar = tqdm(images, desc=name, unit="image", disable=None, leave=False)
-    return np.concatenate([classifier.logits(to_tensor(image)) for image in bar])
+    answers = [classifier.answers(to_tensor(image)) for image in bar]
+    return Answers(*map(np.concatenate, zip(*answers, strict=True)))
 
 
 def run_teacher(checkpoint: Path, images: Sequence[Image.Image]) -> NDArray[np.float32]:
@@ -95,12 +100,19 @@ def run_teacher(checkpoint: Path, images: Sequence[Image.Image]) -> NDArray[np.f
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one model said of one test set: ``raw`` and calibrated ``probabilities [N, 8]`` and the ``truth [N]``."""
+    """What one model said of one test set.
+
+    Attributes:
+        raw: probabilities before scaling, ``[N, 8]``.
+        probabilities: calibrated, ``[N, 8]``.
+        truth: class numbers ``[N]``.
+        codes: the guard's decisions ``[N]``, see `semdefect.edge.guard.Guard.codes`.
+    """
 
     raw: NDArray[np.float64]
     probabilities: NDArray[np.float64]
     truth: NDArray[np.int64]
-    threshold: float
+    codes: NDArray[np.int64]
 
     @property
     def predicted(self) -> NDArray[np.int64]:
@@ -111,7 +123,7 @@ class Outcome:
         """All figures of `semdefect.edge.scoring.score`, calibration before scaling, and the guard's."""
         return score(self.truth, self.probabilities, CLASSES) | {
             "calibration_error_before": expected_calibration_error(self.raw, self.truth),
-            "guard": guard_figures(self.probabilities, self.truth, self.threshold),
+            "guard": guard_figures(self.probabilities, self.truth, self.codes, CLASSES),
         }
 
 
@@ -137,15 +149,13 @@ def run_models(
         if set_name == "mixed":
             continue  # put together from its parts below
         taught = softmax(run_teacher(teacher, images.images).astype(np.float64), axis=1)
-        outcomes["teacher"][set_name] = Outcome(taught, taught, images.truth, 0.0)
+        outcomes["teacher"][set_name] = Outcome(taught, taught, images.truth, np.full(len(taught), ACCEPTED))
         for name, student in students.items():
-            logits = run_edge(student, images.images, f"{name}, {set_name}").astype(np.float64)
-            outcomes[name][set_name] = Outcome(
-                softmax(logits, axis=1),
-                student.probabilities(logits),
-                images.truth,
-                student.metadata.threshold,
-            )
+            logits, unknown = run_edge(student, images.images, f"{name}, {set_name}")
+            probabilities = student.probabilities(logits)
+            codes = student.metadata.guard.codes(probabilities, unknown)
+            raw = softmax(logits.astype(np.float64), axis=1)
+            outcomes[name][set_name] = Outcome(raw, probabilities, images.truth, codes)
     for by_set in outcomes.values():
         by_set["mixed"] = _both(by_set["clean"], by_set["noisy"])
     return {name: {key: by_set[key] for key in sets} for name, by_set in outcomes.items()}
@@ -156,19 +166,38 @@ def _both(first: Outcome, second: Outcome) -> Outcome:
         np.concatenate([first.raw, second.raw]),
         np.concatenate([first.probabilities, second.probabilities]),
         np.concatenate([first.truth, second.truth]),
-        first.threshold,
+        np.concatenate([first.codes, second.codes]),
     )
 
 
-def summarise(outcomes: dict[str, dict[str, Outcome]], details: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def foreign_figures(students: dict[str, EdgeClassifier], seed: int) -> dict[str, dict[str, float]]:
+    """Share of images that are no SEM images, of each kind and of ``all``, that each model calls unknown."""
+    kinds = foreign_images(seed)
+    figures = {}
+    for name, student in students.items():
+        called = {
+            kind: run_edge(student, images, f"{name}, {kind}").unknown > student.metadata.guard.unknown
+            for kind, images in kinds.items()
+        }
+        together = np.concatenate(list(called.values()))
+        figures[name] = {kind: float(found.mean()) for kind, found in {**called, "all": together}.items()}
+    return figures
+
+
+def summarise(
+    outcomes: dict[str, dict[str, Outcome]],
+    details: dict[str, dict[str, Any]],
+    foreign: dict[str, dict[str, float]],
+) -> dict[str, Any]:
     """The few figures for `dvc metrics diff`: accuracies by test set and model, and what the shipped file keeps.
 
     Args:
         outcomes: ``[model][test set]``.
         details: `Outcome.figures` of the same.
+        foreign: `foreign_figures`.
     """
     mixed = {name: details[name]["mixed"] for name in MODELS}
-    shipped, guard = mixed[SHIPPED], mixed[SHIPPED]["guard"]
+    shipped = mixed[SHIPPED]
     plain = outcomes["student_fp32"]
     teacher = mixed["teacher"]["accuracy"]
     return {
@@ -183,9 +212,10 @@ def summarise(outcomes: dict[str, dict[str, Outcome]], details: dict[str, dict[s
             "after_scaling": shipped["calibration_error"],
         },
         "guard": {
-            "purity": guard["purity_accepted"],
-            "rejection_rate": 1 - guard["share_accepted"],
+            figure: {key: details[SHIPPED][key]["guard"][figure] for key in outcomes[SHIPPED]}
+            for figure in ("purity", "rejection_rate", "unknown")
         },
+        "foreign_called_unknown": foreign[SHIPPED],
         "escape_rate": shipped["escape_rate"],
         "overkill_rate": shipped["overkill_rate"],
     }

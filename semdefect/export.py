@@ -11,13 +11,17 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
+from scipy.special import softmax
+from torch import nn
 
 from semdefect import CLASSES
 from semdefect.atomic import replacing, write_json
-from semdefect.calibration import fit_temperature, guard_threshold
+from semdefect.calibration import fit_temperature, guard_thresholds, review_all, unknown_threshold
 from semdefect.edge.classifier import EdgeClassifier
+from semdefect.edge.guard import Guard
 from semdefect.edge.image import SIZE
 from semdefect.edge.metadata import METADATA_KEY, ModelMetadata
+from semdefect.edge.runtime import OUTPUTS, Answers
 from semdefect.errors import UserError
 from semdefect.images import ImageSet, load_images
 from semdefect.manifest import SPLITS, read_manifest
@@ -37,20 +41,34 @@ FILES: dict[Precision, str] = {
 WORST = 10
 
 
-def to_onnx(network: SemNetwork) -> onnx.ModelProto:
-    """The network as ONNX: ``input [N, 1, 224, 224]`` float32 in [0, 1] → ``logits [N, 8]``, batch of any size.
+class Answering(nn.Module):
+    """A network whose outputs are those of the exported file."""
 
-    The exporter notes where each node comes from, with absolute paths of this machine: all of that is removed.
+    def __init__(self, network: SemNetwork) -> None:
+        """Ask ``network``, which has a score of unknown images."""
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`SemNetwork.answers`."""
+        return self.network.answers(images)
+
+
+def to_onnx(network: SemNetwork) -> onnx.ModelProto:
+    """The network as ONNX: ``input [N, 1, 224, 224]`` float32 in [0, 1] → ``logits [N, 8]`` and ``unknown [N]``.
+
+    Batches may have any size. The exporter notes where each node comes from, with absolute paths of this machine: all
+    of that is removed.
     """
     network = network.cpu().float().eval()
     example = torch.rand(2, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of the exporter's own internals
         program = torch.onnx.export(
-            network,
+            Answering(network),
             (example,),
             input_names=["input"],
-            output_names=["logits"],
+            output_names=list(OUTPUTS),
             dynamic_shapes=({0: torch.export.Dim("N", min=1)},),
             opset_version=OPSET,
             dynamo=True,
@@ -94,13 +112,14 @@ class Variant:
 
     model: onnx.ModelProto
     logits: NDArray[np.float32]
+    unknown: NDArray[np.float32]
 
 
 def export_student(checkpoint: Path, folder: Path, metrics: Path, bars: ExportOnnx, threads: int) -> None:
     """Export ``checkpoint`` to ``folder`` as FP32, INT8 and INT8 weights and write the figures of the comparison.
 
-    Temperature and guard threshold come from the FP32 file's logits on the validation split and go into all files, so
-    that they decide alike.
+    Temperature and guard come from the FP32 file's answers on the validation split and go into all files, so that they
+    decide alike.
 
     Args:
         checkpoint: a student that learned to answer alike in FP32 and INT8.
@@ -115,11 +134,11 @@ def export_student(checkpoint: Path, folder: Path, metrics: Path, bars: ExportOn
     """
     torch.set_num_threads(threads)
     network = load_network(checkpoint)
-    if not network.rounded:
-        raise UserError(f"{checkpoint} has not learned to answer alike in INT8: run `dvc repro distill`")
+    if not network.rounded or network.unknown is None:
+        raise UserError(f"{checkpoint} has not learned all that a student learns: run `dvc repro distill`")
     validation = load_images(read_manifest(SPLITS / "val.csv"), SIZE)
     labels = validation.labels.numpy()
-    about = ModelMetadata(CLASSES, 1.0, 0.0, bars.target_purity, "fp32", file_sha256(checkpoint))
+    about = ModelMetadata(CLASSES, 1.0, review_all(len(CLASSES)), "fp32", file_sha256(checkpoint))
     variants = _variants(network, about, validation, threads)
     plain = variants["fp32"].logits
     difference = float(np.abs(predict(network, validation.pixels).numpy() - plain).max())
@@ -138,8 +157,8 @@ def export_student(checkpoint: Path, folder: Path, metrics: Path, bars: ExportOn
                 f"raise distill.int8_epochs"
             )
     temperature = fit_temperature(plain, labels)
-    threshold = guard_threshold(plain, labels, temperature, bars.target_purity)
-    about = replace(about, temperature=temperature, threshold=threshold)
+    guard = calibrated_guard(softmax(plain / temperature, axis=1), variants["fp32"].unknown, labels, bars)
+    about = replace(about, temperature=temperature, guard=guard)
     for file, variant in variants.items():
         save_onnx(variant.model, replace(about, precision=file), folder / FILES[file])
     figures = {
@@ -147,11 +166,28 @@ def export_student(checkpoint: Path, folder: Path, metrics: Path, bars: ExportOn
         "w8_fp32_agreement_val": agreement["int8-weights"],
         "onnx_torch_difference_below": _power_of_ten_above(difference),
         "temperature": temperature,
-        "guard_threshold": threshold,
+        "guard": guard.content(),
         "megabytes": {Path(file).stem: round((folder / file).stat().st_size / 1e6, 2) for file in FILES.values()},
     }
     write_json(metrics, figures, digits=6)
     write_json(metrics.with_name("quantization.json"), _quantization(network, variants, validation), digits=3)
+
+
+def calibrated_guard(
+    probabilities: NDArray[np.float64], unknown: NDArray[np.float32], labels: NDArray[np.int64], bars: ExportOnnx
+) -> Guard:
+    """The guard that keeps the promises of ``bars`` on images like those for validation.
+
+    Args:
+        probabilities: calibrated, ``[N, 8]``.
+        unknown: score of each image, ``[N]``.
+        labels: class numbers ``[N]``.
+        bars: what to keep, and how surely.
+    """
+    strange = unknown_threshold(unknown, bars.unknown_false_alarms, bars.guard_confidence)
+    known = unknown <= strange  # the others are never accepted
+    thresholds = guard_thresholds(probabilities[known], labels[known], bars.target_purity, bars.guard_confidence)
+    return Guard(thresholds, strange, bars.target_purity, bars.guard_confidence)
 
 
 def _variants(network: SemNetwork, about: ModelMetadata, images: ImageSet, threads: int) -> dict[Precision, Variant]:
@@ -166,7 +202,7 @@ def _variants(network: SemNetwork, about: ModelMetadata, images: ImageSet, threa
         return {
             precision: Variant(
                 model,
-                _run(model, replace(about, precision=precision), Path(scratch) / FILES[precision], images, threads),
+                *_run(model, replace(about, precision=precision), Path(scratch) / FILES[precision], images, threads),
             )
             for precision, model in models.items()
         }
@@ -175,7 +211,7 @@ def _variants(network: SemNetwork, about: ModelMetadata, images: ImageSet, threa
 def scales_of(network: SemNetwork) -> dict[str, NDArray[np.float32]]:
     """The scales of each rounded weight, ``[out]``, by the weight's name in the exported FP32 graph."""
     return {
-        f"{name.removesuffix('0')}original": module.scale.numpy()
+        f"network.{name.removesuffix('0')}original": module.scale.numpy()
         for name, module in network.named_modules()
         if isinstance(module, WeightRounding)
     }
@@ -201,14 +237,13 @@ def _quantization(network: SemNetwork, variants: dict[Precision, Variant], image
     }
 
 
-def _run(
-    model: onnx.ModelProto, about: ModelMetadata, path: Path, images: ImageSet, threads: int
-) -> NDArray[np.float32]:
-    """Logits of ``images`` as the device computes them from the saved file."""
+def _run(model: onnx.ModelProto, about: ModelMetadata, path: Path, images: ImageSet, threads: int) -> Answers:
+    """What the device says of ``images`` from the saved file."""
     save_onnx(model, about, path)
     classifier = EdgeClassifier(path, threads)
     batches = (images.pixels.float() / 255).numpy()
-    return np.concatenate([classifier.logits(batches[start : start + 32]) for start in range(0, len(batches), 32)])
+    answers = [classifier.answers(batches[start : start + 32]) for start in range(0, len(batches), 32)]
+    return Answers(*map(np.concatenate, zip(*answers, strict=True)))
 
 
 def _power_of_ten_above(value: float) -> float:

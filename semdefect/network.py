@@ -23,6 +23,11 @@ from semdefect.rounding import add_rounding
 SEM_WEIGHTS = Path(__file__).parent / "weights"
 #: Standard deviation (full scale 1) under which an image counts as flat; keeps its noise from being blown up.
 FLAT = 0.02
+#: Blocks of a MobileNet whose mean activations tell whether an image is of a kind that was trained on: those before the
+#: network has forgotten what its classes do not need.
+EARLY = 4
+#: Hidden units between those means and the score.
+HIDDEN = 32
 
 
 class SemNetwork(nn.Module):
@@ -60,24 +65,62 @@ class SemNetwork(nn.Module):
         self.backbone = backbone
         features = getattr(backbone.feature_info, "info", backbone.feature_info)
         self._level = max(index for index, feature in enumerate(features) if feature["reduction"] == 16)
+        self._block = features[self._level]["module"].removeprefix("blocks.")
         self.cells = nn.Conv2d(features[self._level]["num_chs"], len(CLASSES), 1)
         self.evidence = nn.Linear(len(CLASSES), len(CLASSES))
+        self.unknown: nn.Sequential | None = None
 
     def add_rounding(self) -> None:
         """Give a network with a MobileNetV3 its INT8 side; see `semdefect.rounding`. The logits stay what they are."""
         add_rounding(self.backbone, [self.cells, self.evidence], self.evidence)
         self.rounded = True
 
+    def add_unknown(self) -> None:
+        """Give a network with a MobileNetV3 a score of how unlike its training an image is; see `semdefect.unknown`."""
+        last = [block[-1] for block in self.backbone.blocks[:EARLY]]
+        widths = [getattr(layer, "conv_pwl", layer.conv_pw).out_channels for layer in last]
+        self.unknown = nn.Sequential(nn.Linear(sum(widths), HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1), nn.Sigmoid())
+
+    def early_means(self, images: Tensor) -> Tensor:
+        """What the score of unknown images sees: means ``[N, F]`` of each channel behind the first `EARLY` blocks."""
+        return _means(self._blocks(self._standard(images)))
+
+    def answers(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits ``[N, 8]`` and how ``unknown [N]``, 0..1, each of ``images [N, 1, H, W]`` is: what is exported."""
+        assert self.unknown is not None
+        blocks = self._blocks(self._standard(images))
+        logits, _ = self._logits(blocks[-1], blocks[int(self._block)])
+        return logits, self.unknown(_means(blocks))[:, 0]
+
     def forward(self, images: Tensor, with_cells: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Logits ``[N, 8]`` of ``images [N, 1, H, W]``; ``with_cells`` adds cell logits ``[N, 8, R/16, R/16]``."""
+        standard = self._standard(images)
+        features, (middle,) = self.backbone.forward_intermediates(standard, indices=[self._level])
+        logits, cells = self._logits(features, middle)
+        return (logits, cells) if with_cells else logits
+
+    def _standard(self, images: Tensor) -> Tensor:
         if images.shape[-1] != self.resolution:
             images = resize(images, self.resolution)
-        standard = standardise(images)
-        features, (middle,) = self.backbone.forward_intermediates(standard, indices=[self._level])
+        return standardise(images)
+
+    def _blocks(self, standard: Tensor) -> list[Tensor]:
+        """Output of each block of a MobileNetV3; the last is what `forward_head` takes."""
+        values, outputs = self.backbone.bn1(self.backbone.conv_stem(standard)), []
+        for block in self.backbone.blocks:
+            values = block(values)
+            outputs.append(values)
+        return outputs
+
+    def _logits(self, features: Tensor, middle: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and cell logits of what the last block and the one at stride 16 give."""
         cells: Tensor = self.cells(middle)
         strongest = cells.amax(dim=(2, 3))
-        logits: Tensor = self.backbone.forward_head(features) + self.evidence(strongest)
-        return (logits, cells) if with_cells else logits
+        return self.backbone.forward_head(features) + self.evidence(strongest), cells
+
+
+def _means(blocks: list[Tensor]) -> Tensor:
+    return torch.cat([values.mean(dim=(2, 3)) for values in blocks[:EARLY]], dim=1)
 
 
 def standardise(images: Tensor) -> Tensor:
@@ -191,8 +234,6 @@ def _from_file(model: str, resolution: int, path: Path, key: str) -> SemNetwork:
         ) from None
     if network.model != model:
         raise UserError(f"{key}: {path} holds a {network.model}, not a {model}")
-    if network.rounded:
-        raise UserError(f"{key}: {path} holds a student that is done, its batch norm folded; start from other weights")
     network.resolution = resolution
     return network
 
@@ -213,6 +254,7 @@ def save_network(network: SemNetwork, path: Path, provenance: dict[str, Any] | N
         "model": network.model,
         "resolution": network.resolution,
         "rounded": network.rounded,
+        "unknown": network.unknown is not None,
     }
     if provenance is not None:
         about["provenance"] = provenance
@@ -247,6 +289,8 @@ def load_network(path: Path) -> SemNetwork:
         network = SemNetwork(about["model"], about["resolution"])
         if about.get("rounded"):
             network.add_rounding()
+        if about.get("unknown"):
+            network.add_unknown()
         network.load_state_dict(load_file(path))
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as broken:
         raise UserError(f"{path} is not a checkpoint of this project ({type(broken).__name__})") from None

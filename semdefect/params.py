@@ -13,6 +13,7 @@ PARAMS = "params.yaml"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+Within = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Block(BaseModel):
@@ -102,9 +103,12 @@ class TrainTeacher(Training):
 
 
 class Student(Training):
-    """The MobileNetV3 student."""
+    """The MobileNetV3 student, which last learns to answer alike in FP32 and INT8."""
 
     model: Annotated[str, Field(pattern="^mobilenetv3")]
+    int8_epochs: Annotated[int, Field(ge=1)]
+    int8_learning_rate: Positive
+    int8_weight: Annotated[float, Field(ge=0)]
 
 
 class Distill(Student):
@@ -113,9 +117,6 @@ class Distill(Student):
     method: Literal["kl", "standardised", "dist"]
     alpha: Share
     temperature: Positive
-    int8_epochs: Annotated[int, Field(ge=1)]
-    int8_learning_rate: Positive
-    int8_weight: Annotated[float, Field(ge=0)]
 
 
 class ExportOnnx(Block):
@@ -123,7 +124,9 @@ class ExportOnnx(Block):
 
     torch_tolerance: Positive
     int8_agreement: Share
-    target_purity: Annotated[float, Field(gt=0, lt=1)]
+    target_purity: Within
+    guard_confidence: Within
+    unknown_false_alarms: Within
 
 
 class Noisy(Block):

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from semdefect import CLASSES
 from semdefect.atomic import replacing
+from semdefect.edge.guard import Guard
+from semdefect.edge.guard_scoring import guard_figures, purity_curve
 from semdefect.evaluation import Outcome, TestSet
 from semdefect.sheet import contact_sheet
 
@@ -54,6 +56,24 @@ def reliability_picture(
         points = [(confidence[bin_of == b].mean(), right[bin_of == b].mean()) for b in filled]
         axis.plot(*zip(*points, strict=True), marker="o", label=name)
     axis.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title="reliability")
+    axis.legend()
+    figure.tight_layout()
+    _save(figure, path)
+
+
+def purity_picture(outcomes: dict[str, Outcome], guard: Guard, path: Path) -> None:
+    """Purity against rejection rate as ever less confident images are accepted; a dot where the guard stands.
+
+    ``outcomes``: name of the test set → what the model said of it.
+    """
+    figure, axis = pyplot.subplots(figsize=(5.6, 4.6))
+    axis.axhline(guard.target_purity, color="grey", linewidth=0.8, label=f"target {guard.target_purity:g}")
+    for name, outcome in outcomes.items():
+        (line,) = axis.plot(*purity_curve(outcome.probabilities, outcome.truth), label=name)
+        figures = guard_figures(outcome.probabilities, outcome.truth, outcome.codes, CLASSES)
+        if figures["purity"] is not None:
+            axis.plot(figures["rejection_rate"], figures["purity"], "o", color=line.get_color())
+    axis.set(xlabel="rejection rate", ylabel="purity", xlim=(0, 1), title="purity of what is accepted")
     axis.legend()
     figure.tight_layout()
     _save(figure, path)

@@ -76,13 +76,17 @@ def _accuracy_table(details: dict[str, Any]) -> str:
 
 
 def _summary_table(summary: dict[str, Any]) -> str:
-    flat = {
-        f"{key} {inner}".strip().replace("_", " "): value
-        for key, content in summary.items()
-        if key not in ("accuracy", "macro_f1")
-        for inner, value in (content.items() if isinstance(content, dict) else [("", content)])
-    }
-    return _table(["figure (INT8, mixed)", "value"], [[key, percent(value)] for key, value in flat.items()])
+    flat = _flat({key: value for key, value in summary.items() if key not in ("accuracy", "macro_f1")})
+    return _table(["figure (INT8, mixed where no set is named)", "value"], [[key, percent(flat[key])] for key in flat])
+
+
+def _flat(content: dict[str, Any]) -> dict[str, Any]:
+    """Nested figures by their names, joined."""
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        inner = _flat(value) if isinstance(value, dict) else {"": value}
+        flat |= {f"{key} {name}".strip().replace("_", " "): figure for name, figure in inner.items()}
+    return flat
 
 
 def _class_table(per_class: dict[str, Any]) -> str:

@@ -173,11 +173,13 @@ class EqualStem(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """``[N, 1, H, W]`` → ``[N, C, H/2, W/2]``; where it rounds, times ``gains``."""
         answers = self.convolution(images)
+        if not self.active and self.value.seen is None:
+            return functional.hardswish(answers)
         gate = self.gate(functional.hardsigmoid(self.gate_in(answers)))
         gains = self.gains[:, None, None]
-        if not self.active:
+        if not self.active:  # ranges are being chosen
             product = functional.hardswish(answers)
-            self.value(answers * gains), self.product(product * gains)  # where ranges are being chosen
+            self.value(answers * gains), self.product(product * gains)
             return product
         convolution, rounding = self.convolution, _rounding_of(self.convolution)
         weight = rounding.rounded(cast(Any, convolution).parametrizations.weight.original, self.gains)
@@ -294,7 +296,7 @@ def calibrate(network: Any, pixels: Tensor) -> None:
     set_precision(network, "fp32")
     _equalise(network, pixels)
     for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
+        if isinstance(layer, nn.Conv2d | nn.Linear) and parametrize.is_parametrized(layer):
             _rounding_of(layer).scale.copy_(weight_scales(cast(Any, layer).parametrizations.weight.original))
     for rounding in _watched(network, pixels).values():
         rounding.choose_range()

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from semdefect.atomic import write_json
-from semdefect.evaluation import MODELS, SHIPPED, load_students, load_test_sets, run_models, summarise
+from semdefect.evaluation import MODELS, SHIPPED, foreign_figures, load_students, load_test_sets, run_models, summarise
 from semdefect.manifest import SPLITS, read_manifest
 from semdefect.params import Params
-from semdefect.plots import confusion_picture, error_sheet, reliability_picture, write_tables
+from semdefect.plots import confusion_picture, error_sheet, purity_picture, reliability_picture, write_tables
 from semdefect.report import write_report
 from semdefect.stage import run_stage
 
@@ -31,7 +31,8 @@ def main(params: Params) -> None:
     sets = load_test_sets(read_manifest(SPLITS / "test.csv"), params.evaluate, params.base.seed)
     outcomes = run_models(students, TEACHER, sets, params.base.threads)
     details = {name: {key: outcomes[name][key].figures() for key in sets} for name in MODELS}
-    summary = summarise(outcomes, details)
+    foreign = foreign_figures(students, params.base.seed)
+    summary = summarise(outcomes, details, foreign)
 
     shipped = outcomes[SHIPPED]
     write_tables(shipped["mixed"], details[SHIPPED]["mixed"], METRICS)
@@ -40,13 +41,15 @@ def main(params: Params) -> None:
     mixed = shipped["mixed"]
     curves = {"before scaling": (mixed.raw, mixed.truth), "after scaling": (mixed.probabilities, mixed.truth)}
     reliability_picture(curves, METRICS / "reliability.png")
+    purity_picture({key: shipped[key] for key in sets}, students[SHIPPED].metadata.guard, METRICS / "purity.png")
     error_sheet(sets["clean"], shipped["clean"], METRICS / "errors.png")
 
-    write_json(METRICS / "details.json", details)
+    write_json(METRICS / "details.json", details | {"foreign_called_unknown": foreign})
     write_json(METRICS / "summary.json", summary)
     pictures = {
         "Confusion, INT8": METRICS / "confusion.png",
         "Reliability, INT8, mixed": METRICS / "reliability.png",
+        "Purity against rejection, INT8": METRICS / "purity.png",
         "Most confident errors, INT8, clean": METRICS / "errors.png",
         "Samples of the data set": Path("metrics/synthesize/samples.png"),
     }

@@ -114,8 +114,9 @@ def tiny_network(model: str = "mobilenetv3_small_050", resolution: int = 32, see
 
 
 def rounded_network(model: str = "mobilenetv3_small_050", resolution: int = 64, seed: int = 0) -> SemNetwork:
-    """`tiny_network` with an INT8 side, as `distill` leaves a student."""
+    """`tiny_network` with an INT8 side and a score of unknown images, as `distill` leaves a student."""
     network = tiny_network(model, resolution, seed)
     network.add_rounding()
+    network.add_unknown()
     calibrate(network, image_set(2, resolution, seed).pixels)
     return network.eval()

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from semdefect.calibration import REVIEW_ALL, fit_temperature, guard_threshold
+from semdefect.calibration import (
+    REVIEW_ALL,
+    fit_temperature,
+    guard_thresholds,
+    purity_threshold,
+    unknown_threshold,
+)
 
 
 def honest(count: int, seed: int = 0, sharpness: float = 2.0):
@@ -37,29 +43,58 @@ def test_the_temperature_stays_usable_for_perfect_and_hopeless_models(wrong):
     assert 0.05 <= fit_temperature(logits, labels) <= 20
 
 
-@pytest.mark.parametrize("target", [0.5, 0.8, 0.95, 0.99])
-@pytest.mark.parametrize("temperature", [0.7, 1.0, 2.5])
-def test_the_guard_reaches_its_purity_and_accepts_all_it_can(target, temperature):
-    logits, labels = honest(2000, sharpness=3.0)
-    threshold = guard_threshold(logits, labels, temperature, target)
-    probabilities = softmax(logits / temperature, axis=1)
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-    accepted = confidence >= threshold
-    assert accepted.sum() > 20
-    assert right[accepted].mean() >= target
-    for lower in np.arange(threshold - 0.3, threshold - 0.001, 0.01):
-        more = confidence >= max(lower, 0)
-        assert right[more].mean() < target or more.sum() == accepted.sum()
+def answers(count: int, seed: int, sharpness: float = 9.0):
+    """Honest probabilities and labels, mostly right."""
+    logits, labels = honest(count, seed, sharpness)
+    return softmax(logits.astype(float), axis=1), labels
 
 
-def test_a_model_that_is_always_right_needs_no_review():
-    labels = np.arange(40) % 8
-    logits = np.eye(8, dtype=np.float32)[labels] * np.linspace(1, 9, 40)[:, None].astype(np.float32)
-    threshold = guard_threshold(logits, labels, 1.0, 0.99)
-    assert (softmax(logits, axis=1).max(axis=1) >= threshold).all()
+@pytest.mark.parametrize("target", [0.9, 0.98])
+def test_thresholds_keep_their_purity_as_often_as_promised(target):
+    probabilities, labels = answers(20_000, 1)  # stands for all images there are
+    sure, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    broken, accepted = [], []
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        drawn = rng.integers(0, len(labels), 360)
+        threshold = purity_threshold(sure[drawn], right[drawn], target, 0.9)
+        broken.append((sure >= threshold).any() and right[sure >= threshold].mean() < target)
+        accepted.append((sure >= threshold).mean())
+    assert np.mean(broken) <= 0.1 + 3 * np.sqrt(0.1 * 0.9 / 100)
+    assert np.median(accepted) > 0.4  # and it is no guard that accepts nothing
 
 
-def test_a_model_that_never_reaches_the_target_sends_all_to_review():
-    labels = np.arange(40) % 8
-    logits = np.eye(8, dtype=np.float32)[(labels + 1) % 8] * 50
-    assert guard_threshold(logits, labels, 1.0, 0.9) == REVIEW_ALL > 1
+def test_a_threshold_takes_all_images_of_its_confidence_or_none():
+    sure, right = np.repeat([0.99, 0.7], [300, 60]), np.repeat([True, False], [300, 60])
+    assert purity_threshold(sure, right, 0.98, 0.9) == 0.99
+    assert purity_threshold(np.full(360, 0.8), right, 0.98, 0.9) == REVIEW_ALL
+
+
+def test_too_few_images_show_nothing():
+    for count in (0, 1, 113):
+        assert purity_threshold(np.full(count, 0.9), np.ones(count, bool), 0.98, 0.9) == REVIEW_ALL
+        assert unknown_threshold(np.full(min(count, 40), 0.1), 0.05, 0.9) == REVIEW_ALL > 1
+    assert purity_threshold(np.full(114, 0.9), np.ones(114, bool), 0.98, 0.9) == 0.9  # 0.98^114 < 0.1
+
+
+def test_a_class_that_is_called_often_has_a_threshold_of_its_own():
+    labels = np.repeat([0, 1, 2], [1000, 1000, 40])
+    sure = np.tile(np.linspace(0.5, 1, 1000), 3)[: len(labels)]
+    probabilities = np.zeros((len(labels), 3)) + (1 - sure[:, None]) / 2
+    probabilities[np.arange(len(labels)), labels] = sure
+    truth = np.where((labels == 1) & (sure < 0.8), 0, labels)  # class 1 is often called wrongly
+    thresholds = guard_thresholds(probabilities, truth, 0.9, 0.9)
+    assert thresholds[0] == 0.5 and 0.7 < thresholds[1] < 0.85
+    assert thresholds[2] == thresholds[2] <= 1  # its 40 images share one with no other class
+    hopeless = guard_thresholds(probabilities, (labels + 1) % 3, 0.9, 0.9)
+    assert hopeless == (REVIEW_ALL,) * 3
+
+
+def test_no_more_images_are_called_unknown_than_promised():
+    scores = np.random.default_rng(0).normal(size=100_000)
+    above = []
+    for seed in range(300):
+        drawn = np.random.default_rng(seed).choice(scores, 360)
+        above.append((scores > unknown_threshold(drawn, 0.05, 0.9)).mean())
+    assert np.mean(np.array(above) > 0.05) <= 0.1 + 3 * np.sqrt(0.1 * 0.9 / 300)
+    assert np.median(above) > 0.02

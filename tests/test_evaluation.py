@@ -9,6 +9,8 @@ from samples import params, row, texture
 
 from semdefect import CLASSES
 from semdefect.atomic import write_json
+from semdefect.edge.guard import ACCEPTED, AMBIGUOUS
+from semdefect.edge.runtime import Answers
 from semdefect.evaluation import MODELS, Outcome, TestSet, load_test_sets, run_edge, summarise
 from semdefect.manifest import IMAGES
 from semdefect.seeds import STUDENT
@@ -27,13 +29,15 @@ def outcome(predicted, confidence=0.9, raw_confidence=0.99, truth=EACH_TWICE, th
         rows[np.arange(len(predicted)), predicted] = confidences
         return rows
 
-    return Outcome(table(raw_confidence), table(confidence), np.array(truth), threshold)
+    calibrated = table(confidence)
+    codes = np.where(calibrated.max(axis=1) >= threshold, ACCEPTED, AMBIGUOUS)
+    return Outcome(table(raw_confidence), calibrated, np.array(truth), codes)
 
 
 def summary_of(teacher, fp32, int8):
     outcomes = {name: {"mixed": answers} for name, answers in zip(MODELS, (teacher, fp32, int8, fp32), strict=True)}
     details = {name: {"mixed": by_set["mixed"].figures()} for name, by_set in outcomes.items()}
-    return summarise(outcomes, details), details
+    return summarise(outcomes, details, {name: {"all": 0.5} for name in MODELS}), details
 
 
 def changed(*changes):
@@ -50,7 +54,8 @@ def test_a_perfect_run():
     assert summary["macro_f1"] == {"mixed": 1.0}
     assert summary["retention_of_teacher"] == 1
     assert summary["int8_fp32_agreement"] == {"mixed": 1}
-    assert summary["guard"] == {"purity": 1.0, "rejection_rate": 0.0}
+    assert summary["guard"] == {"purity": {"mixed": 1.0}, "rejection_rate": {"mixed": 0.0}, "unknown": {"mixed": 0.0}}
+    assert summary["foreign_called_unknown"] == {"all": 0.5}
     assert summary["escape_rate"] == summary["overkill_rate"] == 0
     assert summary["calibration_error"]["before_scaling"] == pytest.approx(0.01)
     assert summary["calibration_error"]["after_scaling"] == pytest.approx(0.1)
@@ -72,7 +77,9 @@ def test_each_figure_counts_what_its_name_says():
     assert summary["int8_fp32_agreement"] == {"mixed": 15 / 16}
     assert summary["overkill_rate"] == 1 / 2
     assert summary["escape_rate"] == 2 / 14
-    assert summary["guard"] == {"purity": pytest.approx(11 / 14), "rejection_rate": pytest.approx(2 / 16)}
+    assert summary["guard"]["purity"] == {"mixed": pytest.approx(11 / 14)}
+    assert summary["guard"]["rejection_rate"] == {"mixed": pytest.approx(2 / 16)}
+    assert details["student_int8"]["mixed"]["guard"]["killers"]["crack"] == {"recall": 0.5, "kept": 1.0}
     assert details["student_int8"]["mixed"]["per_class"]["cmp"]["recall"] == 0
     assert details["student_int8"]["mixed"]["per_class"]["bridge"]["purity"] == pytest.approx(2 / 3)
 
@@ -89,10 +96,10 @@ def test_calibration_is_told_before_and_after_scaling():
 def test_a_guard_that_accepts_nothing_and_a_hopeless_teacher_have_no_share(tmp_path):
     wrong = [(number + 1) % 8 for number in EACH_TWICE]
     summary, _ = summary_of(outcome(wrong), outcome(EACH_TWICE), outcome(EACH_TWICE, threshold=1.01))
-    assert summary["guard"] == {"purity": None, "rejection_rate": 1.0}
+    assert (summary["guard"]["purity"], summary["guard"]["rejection_rate"]) == ({"mixed": None}, {"mixed": 1.0})
     assert summary["retention_of_teacher"] is None
     write_json(tmp_path / "summary.json", summary)
-    assert json.loads((tmp_path / "summary.json").read_text())["guard"]["purity"] is None
+    assert json.loads((tmp_path / "summary.json").read_text())["guard"]["purity"]["mixed"] is None
 
 
 @pytest.fixture
@@ -145,12 +152,14 @@ def test_without_real_and_fresh_images_there_are_no_such_sets(images):
 
 def test_images_go_to_the_device_one_by_one_in_order():
     class Device:
-        def logits(self, batch):
+        def answers(self, batch):
             assert batch.shape == (1, 1, 224, 224)
-            return np.full((1, 8), batch.mean(), np.float32)
+            return Answers(np.full((1, 8), batch.mean(), np.float32), np.array([1 - batch.mean()], np.float32))
 
     gray = [Image.new("L", (224, 224), level) for level in (0, 51, 255)]
-    assert run_edge(Device(), gray, "student")[:, 0].tolist() == pytest.approx([0, 0.2, 1])
+    answers = run_edge(Device(), gray, "student")
+    assert answers.logits[:, 0].tolist() == pytest.approx([0, 0.2, 1])
+    assert answers.unknown.tolist() == pytest.approx([1, 0.8, 0])
 
 
 def test_two_sets_join_in_order():

@@ -17,8 +17,9 @@ from samples import ROOT, params, rounded_network, tiny_network, write_split
 
 from semdefect import CLASSES, export
 from semdefect.edge.classifier import EdgeClassifier
+from semdefect.edge.guard import ACCEPTED, UNKNOWN
 from semdefect.errors import UserError
-from semdefect.export import export_student, to_onnx
+from semdefect.export import calibrated_guard, export_student, to_onnx
 from semdefect.images import load_images
 from semdefect.manifest import read_manifest
 from semdefect.network import file_sha256, load_network, predict, save_network
@@ -70,6 +71,24 @@ def traced_once(network):
     return onnx.load_from_string(traced(CHECKPOINT.read_bytes(), network.backbone.conv_stem.active))
 
 
+def test_the_guard_promises_nothing_that_the_validation_images_do_not_show():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 8, 400)
+    probabilities = np.full((400, 8), 0.01)
+    probabilities[np.arange(400), labels] = 0.93
+    strange = rng.uniform(0, 0.2, 400)
+    strange[:10] = 0.9
+    probabilities[:10] = np.roll(probabilities[:10], 1, axis=1)  # the strange ones are called wrongly
+    bars = params(export_onnx={"target_purity": 0.98, "guard_confidence": 0.9}).export_onnx
+    guard = calibrated_guard(probabilities, strange, labels, bars)
+    assert 0.15 < guard.unknown < 0.9  # at most 5 % of such images, surely
+    assert max(guard.thresholds) == pytest.approx(0.93) and guard.target_purity == 0.98
+    codes = guard.codes(probabilities, strange)
+    assert (codes[:10] == UNKNOWN).all() and (codes[10:] == ACCEPTED).mean() > 0.95
+    few = calibrated_guard(probabilities[:30], strange[:30], labels[:30], bars)
+    assert min(few.thresholds) > 1 and few.unknown > 1
+
+
 FILES = ["student_fp32.onnx", "student_int8.onnx", "student_w8.onnx"]
 
 
@@ -78,7 +97,7 @@ def test_three_single_files_and_figures_are_written(inside):
     figures = json.loads(METRICS.read_text())
     assert set(figures) == {
         "int8_fp32_agreement_val", "w8_fp32_agreement_val", "onnx_torch_difference_below",
-        "temperature", "guard_threshold", "megabytes",
+        "temperature", "guard", "megabytes",
     }  # fmt: skip
     assert figures["onnx_torch_difference_below"] <= BARS.torch_tolerance * 10
     for name, megabytes in figures["megabytes"].items():
@@ -96,7 +115,7 @@ def test_what_rounding_costs_is_told_by_file_and_by_tensor(inside):
 
 def test_a_student_without_an_int8_side_is_refused(inside, tmp_path):
     save_network(tiny_network(), tmp_path / "plain.safetensors")
-    with pytest.raises(UserError, match="has not learned to answer alike in INT8: run `dvc repro distill`"):
+    with pytest.raises(UserError, match="has not learned all that a student learns: run `dvc repro distill`"):
         export_student(tmp_path / "plain.safetensors", tmp_path / "edge", tmp_path / "export.json", BARS, threads=1)
     assert not (tmp_path / "edge").exists()
 
@@ -108,16 +127,19 @@ def test_the_device_reads_all_it_needs_from_the_file(inside, precision, stated):
     assert about.classes == CLASSES
     assert about.precision == stated
     assert about.checkpoint_sha256 == file_sha256(CHECKPOINT)
-    assert about.target_purity == BARS.target_purity
+    assert about.guard.target_purity == BARS.target_purity
     assert about.temperature == pytest.approx(figures["temperature"], abs=1e-6)
-    assert about.threshold == pytest.approx(figures["guard_threshold"], abs=1e-6)
+    for name, value in about.guard.content().items():
+        assert value == pytest.approx(figures["guard"][name], abs=1e-6)
 
 
 def test_the_fp32_file_answers_as_torch_does(inside):
     images = load_images(read_manifest(Path("data/splits/val.csv")), 224)
     batch = (images.pixels.float() / 255).numpy()
     classifier = EdgeClassifier(EDGE / "student_fp32.onnx")
-    answers = classifier.logits(batch)
+    answers, unknown = classifier.answers(batch)
+    with torch.no_grad():
+        assert np.abs(unknown - load_network(CHECKPOINT).answers(torch.from_numpy(batch))[1].numpy()).max() < 1e-3
     assert np.abs(answers - predict(load_network(CHECKPOINT), images.pixels).numpy()).max() < BARS.torch_tolerance
     one_by_one = np.concatenate([classifier.logits(image[None]) for image in batch])
     assert np.allclose(one_by_one, answers, rtol=1e-3, atol=1e-3)

@@ -17,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from semdefect.edge import guard
+from semdefect.edge.guard import REASONS
 from semdefect.edge.image import SIZE, open_gray, to_gray, to_pixels, to_tensor
 from semdefect.edge.metadata import METADATA_KEY, ModelMetadata
 from semdefect.edge.parallel import in_order
-from semdefect.edge.runtime import RUNTIMES, Network, OnnxNetwork, OpenVinoNetwork
+from semdefect.edge.runtime import OUTPUTS, RUNTIMES, Answers, Network, OnnxNetwork, OpenVinoNetwork
 from semdefect.errors import UserError
 
 #: Larger model files are refused unread. The largest that the pipeline exports has some 10 MB.
@@ -47,14 +49,21 @@ class Prediction:
     Attributes:
         label: name of the most probable class.
         confidence: its probability, 0..1.
-        decision: ``accept`` where the confidence reaches the guard's threshold, else ``review`` by a person; always
-            ``review`` for a blank image.
+        decision: ``accept`` or ``review`` by a person.
+        reason: why a person should look: ``blank``, since the image shows nothing; ``unknown``, since it is unlike
+            anything that was trained on; ``ambiguous``, since it lies between ``label`` and ``alternative``. None
+            where the prediction is accepted.
+        alternative: name of the second most probable class.
+        unknown: how unlike the images of training it is, 0..1; a score, no probability.
         probabilities: class name to probability, in the model's order; they sum to 1.
     """
 
     label: str
     confidence: float
     decision: str
+    reason: str | None
+    alternative: str
+    unknown: float
     probabilities: dict[str, float]
 
 
@@ -92,8 +101,8 @@ class EdgeClassifier:
             OnnxNetwork(session) if runtime == "onnxruntime" else _openvino(content, self.path, threads, classes)
         )
 
-    def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run the network on float32 ``[N, 1, 224, 224]`` in [0, 1]; returns float32 ``[N, classes]``.
+    def answers(self, batch: NDArray[np.float32]) -> Answers:
+        """Run the network on float32 ``[N, 1, 224, 224]`` in [0, 1]: ``logits [N, classes]`` and ``unknown [N]``.
 
         Raises:
             ValueError: when the batch has another shape or type.
@@ -102,12 +111,17 @@ class EdgeClassifier:
         if batch.dtype != np.float32 or batch.ndim != 4 or batch.shape[1:] != (1, SIZE, SIZE):
             raise ValueError(f"expected float32 [N, 1, {SIZE}, {SIZE}], got {batch.dtype} {list(batch.shape)}")
         try:
-            logits = self._network.run(batch)
+            answers = self._network.run(batch)
         except Exception as error:  # ONNX Runtime has no public base class for its exceptions
             raise UserError(f"{self.path}: fails when it runs ({_one_line(error)}); {_EXPORT}") from error
-        if logits.shape != (len(batch), len(self.metadata.classes)) or not np.isfinite(logits).all():
-            raise UserError(f"{self.path}: does not answer with one finite logit a class; {_EXPORT}")
-        return logits
+        shapes = [(len(batch), len(self.metadata.classes)), (len(batch),)]
+        if [values.shape for values in answers] != shapes or not all(np.isfinite(values).all() for values in answers):
+            raise UserError(f"{self.path}: does not answer with one finite number a class; {_EXPORT}")
+        return answers
+
+    def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """``answers`` without the score of unknown images: float32 ``[N, classes]``."""
+        return self.answers(batch).logits
 
     def probabilities(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
         """Calibrated probabilities, float64 ``[N, classes]``: softmax of logits / temperature."""
@@ -123,7 +137,8 @@ class EdgeClassifier:
         """
         gray = to_gray(image) if isinstance(image, Image.Image) else open_gray(image)
         tensor = to_tensor(gray)
-        return self._prediction(self.probabilities(self.logits(tensor))[0], blank=_is_blank(tensor))
+        logits, unknown = self.answers(tensor)
+        return self._prediction(self.probabilities(logits), unknown, blank=_is_blank(tensor))
 
     def classify_many(self, paths: Iterable[str | Path]) -> Iterator[Prediction | Failure]:
         """Classify image files; yields one result a path, in order, a ``Failure`` for a bad file.
@@ -147,15 +162,19 @@ class EdgeClassifier:
             for path, image in images:
                 yield path, image if isinstance(image, Failure) else self.classify(image)
 
-    def _prediction(self, probabilities: NDArray[np.float64], blank: bool) -> Prediction:
-        names = self.metadata.classes
-        best = int(probabilities.argmax())
-        confidence = float(probabilities[best])
+    def _prediction(self, probabilities: NDArray[np.float64], unknown: NDArray[np.float32], blank: bool) -> Prediction:
+        """From the one row of both."""
+        names, (row,) = self.metadata.classes, probabilities
+        best, second = np.argsort(-row, kind="stable")[:2]
+        reason = REASONS[guard.BLANK if blank else self.metadata.guard.codes(probabilities, unknown)[0]]
         return Prediction(
             label=names[best],
-            confidence=confidence,
-            decision="accept" if confidence >= self.metadata.threshold and not blank else "review",
-            probabilities=dict(zip(names, probabilities.tolist(), strict=True)),
+            confidence=float(row[best]),
+            decision="review" if reason else "accept",
+            reason=reason or None,
+            alternative=names[second],
+            unknown=float(unknown[0]),
+            probabilities=dict(zip(names, row.tolist(), strict=True)),
         )
 
 
@@ -236,12 +255,12 @@ def _metadata(session: Any, path: Path) -> ModelMetadata:
 
 
 def _check_contract(session: Any, path: Path, classes: int) -> None:
-    """Refuse a network with other inputs and outputs than ``input`` and ``logits``."""
+    """Refuse a network with other inputs and outputs than ``input``, ``logits`` and ``unknown``."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
     found = [(node.name, node.type, list(node.shape)[1:]) for node in (*inputs, *outputs)]
-    wanted = [("input", "tensor(float)", [1, SIZE, SIZE]), ("logits", "tensor(float)", [classes])]
-    if len(inputs) != 1 or found != wanted:
-        contract = f"a float32 input [N, 1, {SIZE}, {SIZE}] and float32 logits [N, {classes}]"
+    shapes = dict(zip(("input", *OUTPUTS), ([1, SIZE, SIZE], [classes], []), strict=True))
+    if len(inputs) != 1 or found != [(name, "tensor(float)", shape) for name, shape in shapes.items()]:
+        contract = f"a float32 input [N, 1, {SIZE}, {SIZE}] and float32 logits [N, {classes}] and unknown [N]"
         raise UserError(f"{path}: does not have {contract}; {_EXPORT}")
     if any(isinstance(node.shape[0], int) for node in (*inputs, *outputs)):
         raise UserError(f"{path}: takes only batches of a fixed size; {_EXPORT}")

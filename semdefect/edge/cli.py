@@ -22,17 +22,21 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 import semdefect
 from semdefect.edge.bench_command import add_bench
 from semdefect.edge.classifier import EdgeClassifier, Failure
 from semdefect.edge.ending import Ended, check, ended_by_signals
+from semdefect.edge.guard import REASONS
+from semdefect.edge.guard_scoring import guard_figures
 from semdefect.edge.image import list_images
 from semdefect.edge.inputs import SUFFIXES, Images, listed, named
 from semdefect.edge.loop import add_adopt, add_watch
 from semdefect.edge.options import add_model_options, print_error, results_file
 from semdefect.edge.results import Results
 from semdefect.edge.rows import row
-from semdefect.edge.scoring import guard_figures, score
+from semdefect.edge.scoring import score
 from semdefect.edge.table import PredictionTable, score_text
 from semdefect.errors import UserError
 
@@ -211,7 +215,7 @@ def _score(options: argparse.Namespace) -> int:
     classes = classifier.metadata.classes
     labelled = _labelled_images(options.folder, classes)
     paths = [path for path, _ in labelled]
-    truth, probabilities, unreadable = [], [], []
+    truth, probabilities, codes, unreadable = [], [], [], []
     results = _progress(classifier.classify_many(paths), len(paths), shown=True)
     for (path, number), result in zip(labelled, results, strict=True):
         if isinstance(result, Failure):
@@ -219,11 +223,12 @@ def _score(options: argparse.Namespace) -> int:
         else:
             truth.append(number)
             probabilities.append(list(result.probabilities.values()))
+            codes.append(REASONS.index(result.reason or ""))
     if not truth:
         reason = unreadable[0]["error"]
         raise UserError(f"{options.folder}: none of its {len(paths)} images can be read, the first: {reason}")
     figures = score(truth, probabilities, classes)
-    figures["guard"] = guard_figures(probabilities, truth, classifier.metadata.threshold)
+    figures["guard"] = guard_figures(probabilities, truth, np.array(codes), classes)
     figures |= {"model": str(options.model), "folder": str(options.folder), "unreadable": unreadable}
     print(
         json.dumps(figures, sort_keys=True)

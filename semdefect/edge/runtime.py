@@ -1,10 +1,10 @@
 """What computes the logits of a model that was checked: ONNX Runtime, or OpenVINO where it is installed and asked for.
 
-A network of either kind has one method ``run``: float32 ``[N, 1, 224, 224]`` in, float32 ``[N, classes]`` out, an array
-of its own each time. One thread at a time may call it.
+A network of either kind has one method ``run``: float32 ``[N, 1, 224, 224]`` in, `Answers` out, in arrays of their own
+each time. One thread at a time may call it.
 """
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,22 @@ from semdefect.errors import UserError
 RUNTIMES = ("onnxruntime", "openvino")
 
 
-class Network(Protocol):
-    """Anything that turns images into logits."""
+#: The outputs of a model file.
+OUTPUTS = ("logits", "unknown")
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits ``[N, classes]`` of ``batch [N, 1, 224, 224]``; raises whatever its library raises."""
+
+class Answers(NamedTuple):
+    """What a network says of a batch: ``logits [N, classes]`` and how ``unknown [N]``, 0..1, each image is to it."""
+
+    logits: NDArray[np.float32]
+    unknown: NDArray[np.float32]
+
+
+class Network(Protocol):
+    """Anything that turns images into answers."""
+
+    def run(self, batch: NDArray[np.float32]) -> Answers:
+        """Answers to ``batch [N, 1, 224, 224]``; raises whatever its library raises."""
         ...
 
 
@@ -34,10 +45,9 @@ class OnnxNetwork:
         """Run an onnxruntime.InferenceSession."""
         self._session = session
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits ``[N, classes]`` of ``batch [N, 1, 224, 224]``."""
-        (logits,) = self._session.run(["logits"], {"input": batch})
-        return logits
+    def run(self, batch: NDArray[np.float32]) -> Answers:
+        """Answers to ``batch [N, 1, 224, 224]``."""
+        return Answers(*self._session.run(OUTPUTS, {"input": batch}))
 
 
 class OpenVinoNetwork:
@@ -70,9 +80,13 @@ class OpenVinoNetwork:
         self._classes = classes
         self._request = core.compile_model(model, "CPU", settings).create_infer_request()
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits ``[N, classes]`` of ``batch [N, 1, 224, 224]``."""
-        logits = np.empty((len(batch), self._classes), dtype=np.float32)
+    def run(self, batch: NDArray[np.float32]) -> Answers:
+        """Answers to ``batch [N, 1, 224, 224]``."""
+        answers = Answers(
+            np.empty((len(batch), self._classes), dtype=np.float32), np.empty(len(batch), dtype=np.float32)
+        )
         for number in range(len(batch)):
-            logits[number] = self._request.infer({0: batch[number : number + 1]}, share_inputs=True)[0]
-        return logits
+            found = self._request.infer({0: batch[number : number + 1]}, share_inputs=True)
+            for name, values in zip(OUTPUTS, answers, strict=True):
+                values[number] = found[name][0]
+        return answers

@@ -30,17 +30,17 @@ def confusion_matrix(truth: ArrayLike, predicted: ArrayLike, n: int) -> NDArray[
 
 def accuracy(confusion: NDArray[np.int64]) -> float | None:
     """Share of images that were called right, 0..1."""
-    return _share(np.trace(confusion), confusion.sum())
+    return share(np.trace(confusion), confusion.sum())
 
 
 def purities(confusion: NDArray[np.int64]) -> list[float | None]:
     """Of the images called a class, the share that are of it (precision); None where none was called so."""
-    return [_share(*pair) for pair in zip(np.diag(confusion), confusion.sum(axis=0), strict=True)]
+    return [share(*pair) for pair in zip(np.diag(confusion), confusion.sum(axis=0), strict=True)]
 
 
 def recalls(confusion: NDArray[np.int64]) -> list[float | None]:
     """Of the images of a class, the share that were called so; None where there are none of it."""
-    return [_share(*pair) for pair in zip(np.diag(confusion), confusion.sum(axis=1), strict=True)]
+    return [share(*pair) for pair in zip(np.diag(confusion), confusion.sum(axis=1), strict=True)]
 
 
 def mean_class_accuracy(confusion: NDArray[np.int64]) -> float | None:
@@ -65,13 +65,13 @@ def macro_f1(confusion: NDArray[np.int64]) -> float | None:
 def escape_rate(confusion: NDArray[np.int64], clean: int) -> float | None:
     """Of the images with a defect, the share that were called clean."""
     defects = np.delete(confusion, clean, axis=0)
-    return _share(defects[:, clean].sum(), defects.sum())
+    return share(defects[:, clean].sum(), defects.sum())
 
 
 def overkill_rate(confusion: NDArray[np.int64], clean: int) -> float | None:
     """Of the clean images, the share that were called a defect."""
     row = confusion[clean]
-    return _share(row.sum() - row[clean], row.sum())
+    return share(row.sum() - row[clean], row.sum())
 
 
 def expected_calibration_error(probabilities: ArrayLike, truth: ArrayLike, bins: int = 15) -> float | None:
@@ -79,7 +79,7 @@ def expected_calibration_error(probabilities: ArrayLike, truth: ArrayLike, bins:
 
     A bin holds the confidences above its lower edge and up to its upper one.
     """
-    table, rows = _checked(probabilities, truth)
+    table, rows = checked(probabilities, truth)
     if not rows.size:
         return None
     confidence = table.max(axis=1)
@@ -87,18 +87,6 @@ def expected_calibration_error(probabilities: ArrayLike, truth: ArrayLike, bins:
     bin_of = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     gaps = np.bincount(bin_of, weights=right - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / rows.size)
-
-
-def guard_figures(probabilities: ArrayLike, truth: ArrayLike, threshold: float) -> dict[str, float | None]:
-    """What the guard does: ``share_accepted`` of all images, and the ``purity_accepted`` of those."""
-    table, rows = _checked(probabilities, truth)
-    accepted = table.max(axis=1, initial=0.0) >= threshold if rows.size else np.zeros(0, dtype=bool)
-    right = table.argmax(axis=1) == rows if rows.size else accepted
-    return {
-        "threshold": float(threshold),
-        "share_accepted": _share(accepted.sum(), rows.size),
-        "purity_accepted": _share((right & accepted).sum(), accepted.sum()),
-    }
 
 
 def score(truth: ArrayLike, probabilities: ArrayLike, classes: Sequence[str]) -> dict[str, Any]:
@@ -112,7 +100,7 @@ def score(truth: ArrayLike, probabilities: ArrayLike, classes: Sequence[str]) ->
     Raises:
         ValueError: when shapes or class numbers do not fit each other.
     """
-    table, rows = _checked(probabilities, truth)
+    table, rows = checked(probabilities, truth)
     if table.shape[1] != len(classes):
         raise ValueError(f"{table.shape[1]} probabilities an image for {len(classes)} classes")
     confusion = confusion_matrix(rows, table.argmax(axis=1), len(classes))
@@ -142,11 +130,17 @@ def score(truth: ArrayLike, probabilities: ArrayLike, classes: Sequence[str]) ->
     }
 
 
-def _share(part: Any, whole: Any) -> float | None:
+def share(part: Any, whole: Any) -> float | None:
+    """``part / whole``, or None where ``whole`` is 0."""
     return float(part / whole) if whole else None
 
 
-def _checked(probabilities: ArrayLike, truth: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def checked(probabilities: ArrayLike, truth: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Both as arrays ``[N, classes]`` and ``[N]``.
+
+    Raises:
+        ValueError: when they do not fit each other.
+    """
     table, rows = np.asarray(probabilities, dtype=np.float64), np.asarray(truth, dtype=np.int64)
     if table.ndim != 2 or rows.ndim != 1 or len(table) != len(rows):
         raise ValueError(f"probabilities {table.shape} must be [N, classes] for truth [N], not {rows.shape}")

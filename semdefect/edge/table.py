@@ -32,10 +32,16 @@ class PredictionTable:
         if isinstance(result, Failure):
             reason = result.error.removeprefix(f"{path}: ")
             return f"{printable(path):<{self._path_width}}  error: {reason}"
-        return self._line(printable(path), result.label, f"{result.confidence:.1%}", result.decision)
+        return self._line(printable(path), result.label, f"{result.confidence:.1%}", _decision(result))
 
     def _line(self, path: str, label: str, confidence: str, decision: str) -> str:
         return f"{path:<{self._path_width}}  {label:<{self._class_width}}  {confidence:>10}  {decision}"
+
+
+def _decision(result: Prediction) -> str:
+    """The decision, and where a person has to look, why: ``review: ambiguous (or via)``."""
+    between = f" (or {result.alternative})" if result.reason == "ambiguous" else ""
+    return f"{result.decision}: {result.reason}{between}" if result.reason else result.decision
 
 
 def score_text(figures: dict[str, Any]) -> str:
@@ -49,8 +55,9 @@ def score_text(figures: dict[str, Any]) -> str:
         ("calibration error", percent(figures["calibration_error"])),
         ("defects called clean", percent(figures["escape_rate"])),
         ("clean called defect", percent(figures["overkill_rate"])),
-        (f"accepted at confidence >= {guard['threshold']:.3f}", percent(guard["share_accepted"])),
-        ("purity of the accepted", percent(guard["purity_accepted"])),
+        ("rejected as ambiguous", percent(guard["ambiguous"])),
+        ("rejected as unknown", percent(guard["unknown"])),
+        ("purity of the accepted", percent(guard["purity"])),
     ]
     left = max(len(name) for name, _ in headline)
     lines = [f"{name:<{left}}  {value:>7}" for name, value in headline]

@@ -13,18 +13,22 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from semdefect import CLASSES
+from semdefect.edge.guard import Guard
 from semdefect.edge.metadata import METADATA_KEY, ModelMetadata
 
 ROOT = Path(__file__).parents[2]
 LEVELS = tuple(range(16, 256, 32))  # the gray level in the middle of each class's band
 
 
+def guard(threshold=0.9, classes=8, unknown=0.5) -> Guard:
+    return Guard((threshold,) * classes, unknown, target_purity=0.99, confidence=0.9)
+
+
 def metadata(**changes) -> ModelMetadata:
     fields = {
         "classes": CLASSES,
         "temperature": 1.0,
-        "threshold": 0.9,
-        "target_purity": 0.99,
+        "guard": guard(),
         "precision": "fp32",
         "checkpoint_sha256": "0123456789abcdef" * 4,
     }
@@ -37,11 +41,11 @@ def write_model(
     classes=8,
     size=224,
     channels=1,
-    names=("input", "logits"),
+    names=("input", "logits", "unknown"),
     batch="N",
     sharpness=400.0,
 ):
-    """logits_k = -sharpness * (mean - centre_k)**2, up to a term that all classes share."""
+    """logits_k = -sharpness * (mean - centre_k)**2, up to a term that all classes share; brighter than 248: unknown."""
     centres = np.array([(level / 255) for level in (LEVELS * 2)[:classes]], dtype=np.float32)
     weight = (2 * sharpness * centres)[np.newaxis]
     bias = -sharpness * centres**2
@@ -50,16 +54,22 @@ def write_model(
         helper.make_node("Unsqueeze", ["mean", "axis"], ["column"]),
         helper.make_node("MatMul", ["column", "weight"], ["product"]),
         helper.make_node("Add", ["product", "bias"], [names[1]]),
+        helper.make_node("Greater", ["mean", "bright"], ["brighter"]),
+        helper.make_node("Cast", ["brighter"], [names[2]], to=TensorProto.FLOAT),
     ]
     graph = helper.make_graph(
         nodes,
         "brightness",
         [helper.make_tensor_value_info(names[0], TensorProto.FLOAT, [batch, channels, size, size])],
-        [helper.make_tensor_value_info(names[1], TensorProto.FLOAT, [batch, classes])],
+        [
+            helper.make_tensor_value_info(names[1], TensorProto.FLOAT, [batch, classes]),
+            helper.make_tensor_value_info(names[2], TensorProto.FLOAT, [batch]),
+        ],
         [
             numpy_helper.from_array(weight.astype(np.float32), "weight"),
             numpy_helper.from_array(bias.astype(np.float32), "bias"),
             numpy_helper.from_array(np.array([1], dtype=np.int64), "axis"),
+            numpy_helper.from_array(np.array(248 / 255, dtype=np.float32), "bright"),
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from conftest import LEVELS, gray_image, metadata, with_int8_weights, write_image, write_model
+from conftest import LEVELS, gray_image, guard, metadata, with_int8_weights, write_image, write_model
 from PIL import Image
 
 from semdefect import CLASSES
@@ -8,6 +8,7 @@ from semdefect.edge import EdgeClassifier, Failure
 from semdefect.edge.classifier import BLANK, _is_blank
 from semdefect.edge.image import open_gray, to_tensor
 from semdefect.edge.metadata import METADATA_KEY
+from semdefect.edge.runtime import Answers
 from semdefect.errors import UserError
 
 
@@ -30,6 +31,22 @@ def test_between_two_classes_a_person_decides(model):
     assert prediction.confidence == pytest.approx(0.5, abs=0.01) and prediction.decision == "review"
 
 
+def test_a_person_learns_between_which_two_classes(model):
+    prediction = EdgeClassifier(model).classify(gray_image(35))
+    assert (prediction.reason, prediction.label, prediction.alternative) == ("ambiguous", CLASSES[1], CLASSES[0])
+    assert EdgeClassifier(model).classify(gray_image(LEVELS[2])).reason is None
+
+
+def test_an_image_unlike_all_of_training_is_unknown_however_sure_the_model_is(tmp_path):
+    image = gray_image(251)
+    model = write_model(tmp_path / "m.onnx")
+    prediction = EdgeClassifier(model).classify(image)
+    assert (prediction.decision, prediction.reason, prediction.unknown) == ("review", "unknown", 1)
+    assert prediction.confidence > 0.9
+    properties = {METADATA_KEY: metadata(guard=guard(unknown=1.0)).to_json()}
+    assert EdgeClassifier(write_model(tmp_path / "m.onnx", properties)).classify(image).decision == "accept"
+
+
 def test_guard_accepts_at_the_threshold_and_not_below(tmp_path):
     image = gray_image(36)
     confidence = EdgeClassifier(write_model(tmp_path / "a.onnx")).classify(image).confidence
@@ -38,7 +55,7 @@ def test_guard_accepts_at_the_threshold_and_not_below(tmp_path):
         (np.nextafter(confidence, 2), "review"),
         (1.01, "review"),
     ):
-        properties = {METADATA_KEY: metadata(threshold=float(threshold)).to_json()}
+        properties = {METADATA_KEY: metadata(guard=guard(float(threshold))).to_json()}
         model = write_model(tmp_path / "b.onnx", properties)
         assert EdgeClassifier(model).classify(image).decision == decision
 
@@ -46,7 +63,7 @@ def test_guard_accepts_at_the_threshold_and_not_below(tmp_path):
 @pytest.mark.parametrize("image", [Image.new("L", (64, 48), LEVELS[0]), Image.new("L", (1, 1), LEVELS[3])])
 def test_a_blank_image_goes_to_review_however_sure_the_model_is(model, image):
     prediction = EdgeClassifier(model).classify(image)
-    assert prediction.confidence > 0.9 and prediction.decision == "review"
+    assert prediction.confidence > 0.9 and (prediction.decision, prediction.reason) == ("review", "blank")
 
 
 def test_logits_and_probabilities(model, tmp_path):
@@ -95,7 +112,8 @@ def test_many_turn_an_image_upright_once(model, tmp_path):
     gray_image(100).save(tmp_path / "a.jpg", exif=exif)
     classifier = EdgeClassifier(model)
     seen = []
-    classifier.logits = lambda tensor: seen.append(tensor) or np.zeros((1, 8), dtype=np.float32)
+    answers = Answers(np.zeros((1, 8), dtype=np.float32), np.zeros(1, dtype=np.float32))
+    classifier.answers = lambda tensor: seen.append(tensor) or answers
     classifier.classify(tmp_path / "a.jpg")
     list(classifier.classify_many([tmp_path / "a.jpg"]))
     assert np.array_equal(*seen)
@@ -119,15 +137,16 @@ def test_not_our_model(tmp_path, capfd):
     assert "is not a model that ONNX Runtime loads" in refusal(path)
     assert "without our metadata" in refusal(write_model(path, {}))
     assert "is not JSON" in refusal(write_model(path, {METADATA_KEY: "{"}))
-    assert "format must be 1" in refusal(write_model(path, {METADATA_KEY: '{"format": 2}'}))
+    assert "format must be 2" in refusal(write_model(path, {METADATA_KEY: '{"format": 1}'}))
     for wrong in (
         {"size": 128},
         {"channels": 3},
         {"classes": 5},
         {"batch": 1},
         {"batch": 4},
-        {"names": ("image", "logits")},
-        {"names": ("input", "scores")},
+        {"names": ("image", "logits", "unknown")},
+        {"names": ("input", "scores", "unknown")},
+        {"names": ("input", "logits", "strange")},
     ):
         assert "export_onnx" in refusal(write_model(path, **wrong))
     assert capfd.readouterr().err == ""
@@ -150,7 +169,7 @@ def test_a_model_too_large_is_not_read(tmp_path):
 
 def test_a_model_that_answers_nonsense(tmp_path):
     path = write_model(tmp_path / "m.onnx", sharpness=float("nan"))
-    with pytest.raises(UserError, match=r"m.onnx: does not answer with one finite logit"):
+    with pytest.raises(UserError, match=r"m.onnx: does not answer with one finite number"):
         EdgeClassifier(path).classify(Image.new("L", (9, 9)))
 
 

@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 import termios
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from conftest import LEVELS, ROOT, started, write_image, write_model
 
 from semdefect import CLASSES, __version__
+from semdefect.edge import Prediction
 
 FOREIGN = {
     "torch",
@@ -79,7 +81,7 @@ def test_json_lines(command, model, folder):
         if "error" in row:
             assert set(row) == {"path", "error"} and row["error"].startswith(row["path"])
         else:
-            assert set(row) == {"path", "label", "confidence", "decision", "probabilities"}
+            assert set(row) == {"path"} | {field.name for field in fields(Prediction)}
             assert list(row["probabilities"]) == list(CLASSES)
     table = command("classify", folder, "--model", model).stdout
     assert len(table.splitlines()) == 11 and "\x1b" not in table
@@ -124,7 +126,8 @@ def test_score(command, model, labelled):
         "mean class accuracy 96.9%",
         "defects called clean 4.5%",
         "clean called defect 0.0%",
-        "accepted at confidence >= 0.900 100.0%",
+        "rejected as ambiguous 0.0%",
+        "rejected as unknown 0.0%",
         "purity of the accepted 96.0%",
         "clean 3 75.0% 100.0%",
         "via 4 100.0% 75.0%",
@@ -139,7 +142,7 @@ def test_score_json_with_an_unreadable_image(command, model, labelled):
     figures = json.loads(done.stdout)
     assert done.returncode == 1 and done.stderr.count("error: ") == 2
     assert figures["images"] == 25 and figures["accuracy"] == 0.96
-    assert figures["guard"]["purity_accepted"] == 0.96 and figures["guard"]["threshold"] == 0.9
+    assert (figures["guard"]["purity"], figures["guard"]["rejection_rate"]) == (0.96, 0)
     assert [row["path"] for row in figures["unreadable"]] == [str(labelled / "cmp" / "broken.png")]
     assert figures["per_class"]["cmp"]["images"] == 3
 

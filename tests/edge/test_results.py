@@ -57,7 +57,8 @@ def test_csv(command, model, images, tmp_path):
     for row, other in zip(read(tmp_path / "r.csv"), read(tmp_path / "r.jsonl"), strict=True):
         probabilities = other.pop("probabilities", {})
         flat = other | {f"probabilities_{name}": value for name, value in probabilities.items()}
-        assert {name: value for name, value in row.items() if value} == {name: str(flat[name]) for name in flat}
+        said = {name: str(value) for name, value in flat.items() if value is not None}
+        assert {name: value for name, value in row.items() if value} == said
     header = (tmp_path / "r.csv").read_text().splitlines()[0].split(",")
     assert header[0] == "path" and "error" in header and header[-1] == "model"
     assert [name for name in header if name.startswith("prob")] == [f"probabilities_{name}" for name in CLASSES]
@@ -66,16 +67,16 @@ def test_csv(command, model, images, tmp_path):
 def test_both_follow_the_fields_of_a_prediction(monkeypatch, tmp_path):
     @dataclass(frozen=True)
     class Later(Prediction):
-        reason: str | None = None
+        operator: str | None = None
 
     monkeypatch.setattr(rows, "Prediction", Later)
     table = rows.Csv(("a", "b"), ("model",))
-    assert table.columns[-3:] == ["reason", "error", "model"]
-    result = Later("a", 0.75, "review", {"a": 0.75, "b": 0.25}, "ambiguous")
+    assert table.columns[-3:] == ["operator", "error", "model"]
+    result = Later("a", 0.75, "review", "ambiguous", "b", 0.1, {"a": 0.75, "b": 0.25}, "Ada")
     for path, made in (("x.png", result), ("y.png", Failure("y.png: is empty, copy it"))):
         content = rows.row(path, made, model="12")
         (text,) = table.rows([table.header.decode(), table.line(content).decode()])
-        assert text["path"] == path and text["reason"] == ("ambiguous" if path == "x.png" else "")
+        assert text["path"] == path and text["operator"] == ("Ada" if path == "x.png" else "")
         (again,) = rows.JsonLines().rows([rows.JsonLines().line(content).decode()])
         assert again == content
 

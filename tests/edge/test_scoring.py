@@ -7,6 +7,8 @@ from sklearn import metrics
 
 from semdefect import CLASSES
 from semdefect.edge import scoring
+from semdefect.edge.guard import ACCEPTED, AMBIGUOUS, BLANK, UNKNOWN
+from semdefect.edge.guard_scoring import guard_figures, purity_curve
 
 
 @pytest.fixture(params=range(6))
@@ -70,11 +72,29 @@ def test_calibration_error_at_the_ends():
 
 
 def test_guard_figures():
+    # Three bridges, of which one is called clean and one unknown; two clean images, one called a bridge; one via.
+    truth, called = [0, 0, 0, 1, 1, 7], [0, 1, 0, 0, 1, 7]
+    codes = np.array([ACCEPTED, ACCEPTED, UNKNOWN, ACCEPTED, AMBIGUOUS, BLANK])
+    figures = guard_figures(np.eye(8)[called], truth, codes, CLASSES)
+    killers = figures.pop("killers")
+    assert figures == {
+        "rejection_rate": 3 / 6,
+        "ambiguous": 1 / 6,
+        "unknown": 1 / 6,
+        "purity": pytest.approx(1 / 3),
+        "escape_rate": 1 / 4,
+        "overkill_rate": 1 / 2,
+    }
+    assert list(killers) == ["bridge", "open", "via", "crack"]
+    assert killers["bridge"] == {"recall": pytest.approx(1 / 3), "kept": pytest.approx(2 / 3)}
+    assert killers["via"] == {"recall": 0, "kept": 1} and killers["open"] == {"recall": None, "kept": None}
+
+
+def test_purity_curve():
     probabilities = [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.45, 0.55]]
-    figures = scoring.guard_figures(probabilities, [0, 1, 1, 1], 0.7)
-    assert figures == {"threshold": 0.7, "share_accepted": 0.75, "purity_accepted": pytest.approx(2 / 3)}
-    none = scoring.guard_figures(probabilities, [0, 1, 1, 1], 1.5)
-    assert none["share_accepted"] == 0 and none["purity_accepted"] is None
+    rejected, purity = purity_curve(probabilities, [0, 1, 1, 1])
+    assert rejected.tolist() == [0.75, 0.5, 0.25, 0]
+    assert purity.tolist() == pytest.approx([1, 1 / 2, 2 / 3, 3 / 4])
 
 
 def test_score_is_json(case):
@@ -99,7 +119,9 @@ def test_no_images_and_no_clean_class():
         "overkill_rate",
     )
     assert all(figures[name] is None for name in names)
-    assert scoring.guard_figures(np.zeros((0, 2)), [], 0.5)["share_accepted"] is None
+    guarded = guard_figures(np.zeros((0, 2)), [], np.zeros(0, int), ["a", "b"])
+    assert guarded["rejection_rate"] is guarded["purity"] is guarded["escape_rate"] is None
+    assert guarded["killers"] == {}
 
 
 def test_what_does_not_fit():

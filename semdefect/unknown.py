@@ -1,0 +1,88 @@
+"""The score of images that are unlike everything trained on: a small head that learns from images of other kinds.
+
+Source: Hendrycks, Mazeika, Dietterich, "Deep Anomaly Detection with Outlier Exposure", 2019; here the network itself
+stays as it is, so that the score costs no accuracy.
+"""
+
+import warnings
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from semdefect.images import MASK_SIZE, ImageSet, at_resolution
+from semdefect.network import HIDDEN, SemNetwork
+from semdefect.outliers import outlier
+from semdefect.rounding import set_precision
+from semdefect.seeds import UNKNOWN, image_seed
+from semdefect.views import random_views
+
+#: Images of each side, in one random view each.
+EXAMPLES = 2400
+#: Strength of scikit-learn's weight decay, and passes over the examples.
+_DECAY, _PASSES = 1.0, 40
+
+
+def learn_unknown(network: SemNetwork, data: ImageSet, seed: int, examples: int = EXAMPLES) -> None:
+    """Give ``network`` its score of unknown images; nothing else of it changes.
+
+    Args:
+        network: a student that is done, with rounding; the head learns from what its INT8 side sees.
+        data: training images, at the network's resolution.
+        seed: of the choice of images, their views and the head.
+        examples: images of each side; fewer where ``data`` holds fewer.
+    """
+    network.add_unknown()
+    known = data.sample(examples, seed).pixels
+    strange = outliers(len(known), network.resolution, seed)
+    set_precision(network, "int8")
+    sides = [_early_means(network, pixels, seed) for pixels in (known, strange)]
+    set_precision(network, "fp32")
+    scaler = StandardScaler().fit(np.concatenate(sides))
+    head = MLPClassifier((HIDDEN,), alpha=_DECAY, max_iter=_PASSES, n_iter_no_change=_PASSES, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # as many passes as were chosen
+        head.fit(scaler.transform(np.concatenate(sides)), np.repeat([0, 1], len(known)))
+    _take_over(network, scaler, head)
+
+
+def outliers(count: int, resolution: int, seed: int) -> Tensor:
+    """``count`` images of `semdefect.outliers`, uint8 ``[N, 1, R, R]``."""
+    work = Parallel(n_jobs=-1, return_as="generator")(
+        delayed(outlier)(image_seed(seed, UNKNOWN, index)) for index in range(count)
+    )
+    drawn = np.stack(list(tqdm(work, total=count, desc="draw unknown images", disable=None, leave=False)))
+    return at_resolution(torch.from_numpy(drawn)[:, None], resolution)
+
+
+@torch.no_grad()
+def _early_means(network: SemNetwork, pixels: Tensor, seed: int) -> NDArray[np.float64]:
+    network.eval()
+    generator, device = torch.Generator().manual_seed(seed), next(network.parameters()).device
+    parts = []
+    for batch in pixels.split(64):
+        views, _ = random_views(batch, torch.zeros(len(batch), 1, MASK_SIZE, MASK_SIZE), generator)
+        parts.append(network.early_means(views.to(device)).cpu())
+    return torch.cat(parts).double().numpy()
+
+
+def _take_over(network: SemNetwork, scaler: StandardScaler, head: MLPClassifier) -> None:
+    """Write ``head`` into the network, the scaling of its inputs folded into its first layer."""
+    assert network.unknown is not None
+    first, last = (layer for layer in network.unknown if isinstance(layer, nn.Linear))
+    weight = head.coefs_[0] / scaler.scale_[:, None]
+    values = {
+        first.weight: weight.T,
+        first.bias: head.intercepts_[0] - scaler.mean_ @ weight,
+        last.weight: head.coefs_[1].T,
+        last.bias: head.intercepts_[1],
+    }
+    with torch.no_grad():
+        for parameter, value in values.items():
+            parameter.copy_(torch.from_numpy(np.ascontiguousarray(value)))
