@@ -41,8 +41,8 @@ quality: $(READY)  ## the pipeline with the quality profile: hours on two cores;
 summary: $(READY)  ## print the result of the last run
 	@python -m semdefect.summary
 
-test: $(READY)  ## run all tests, the whole DAG on a tiny profile included
-	@python -m pytest
+test: $(READY)  ## run all tests on two processes, the whole DAG on a tiny profile included
+	@python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)  ## ruff (lint and format) and mypy
 	@ruff check .

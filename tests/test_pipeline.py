@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import venv
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -107,8 +108,12 @@ def test_another_folder_gives_the_same_bytes(reproduced: Project, tmp_path: Path
 def test_device_needs_four_packages_only(reproduced: Project, tmp_path: Path) -> None:
     venv.create(tmp_path / "device", with_pip=True)
     python = str(tmp_path / "device/bin/python")
-    subprocess.run([python, "-m", "pip", "install", "-q", "numpy", "pillow", "onnxruntime", "tqdm"], check=True)
-    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", str(ROOT)], check=True)
+    subprocess.run([python, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path), str(ROOT)], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as content:
+        code = [entry for entry in content.infolist() if not entry.filename.endswith(".safetensors")]
+    assert sum(entry.compress_size for entry in code) < 1_000_000
+    subprocess.run([python, "-m", "pip", "install", "-q", str(wheel)], check=True)
     installed = subprocess.run([python, "-m", "pip", "list"], capture_output=True, text=True, check=True).stdout
     assert "torch" not in installed and "scipy" not in installed
     model, data = str(reproduced.folder / MODELS[1]), str(reproduced.folder / "data/synthetic")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 from conftest import LEVELS, ROOT, metadata, started, write_image, write_model
+from jsonschema import Draft202012Validator
 
 from semdefect import CLASSES
 from semdefect.edge import EdgeClassifier, rows
@@ -49,6 +50,26 @@ def test_json_lines(command, model, images, tmp_path):
     assert [json.loads(line) for line in printed] == [{k: row[k] for k in row if k != "model"} for row in found]
     assert len({row["model"] for row in found}) == 1 and len(found[0]["model"]) == 16
     assert set(found[7]) == {"path", "error", "model"} and "no image" in found[7]["error"]
+
+
+def test_rows_fit_the_documented_schema(command, model, images, tmp_path):
+    schema = Draft202012Validator(json.loads((ROOT / "docs/row.schema.json").read_text()))
+    write_image(images / "060.png", 251)
+    write_image(images / "061.png", 33)
+    command("classify", images, "--model", model, "--output", "r.jsonl")
+    command("watch", images, "--model", model, "--once", "--review", "review")
+    rows = [*read(tmp_path / "r.jsonl"), *read(tmp_path / "review" / "results.jsonl")]
+    assert {row.get("reason") for row in rows} == {None, "ambiguous", "unknown"} and len(rows) == 124
+    for row in rows:
+        schema.validate(row)
+    for broken in (
+        {},
+        {"path": "a"},
+        rows[0] | {"reason": "tired"},
+        rows[0] | {"mood": 1},
+        rows[0] | {"confidence": 2},
+    ):
+        assert not schema.is_valid(broken)
 
 
 def test_csv(command, model, images, tmp_path):
