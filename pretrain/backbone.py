@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from accelerate import Accelerator
 
 from semdefect import CLASSES
@@ -31,7 +32,7 @@ from semdefect.params import Base, Student, Training
 from semdefect.seeds import BENCHMARK, PRETRAIN
 from semdefect.synthesis import RENDERER_VERSION
 from semdefect.training import Loss, Trainer, fingerprint
-from semdefect.training_data import kept_images
+from semdefect.training_data import fresh_images, kept_images
 
 PARAMS = "pretrain/params.yaml"
 METRICS = Path("pretrain/metrics")
@@ -87,17 +88,20 @@ def pretrain(role: str, recipe: Training, base: Base, loss: Loss, helper: Path |
     origin = read_provenance(start) if start.is_file() else {}
     hashes = {"start": weights_hash(recipe.model, recipe.init), "script": file_sha256(Path(__file__))}
     hashes |= {"helper": file_sha256(helper)} if helper else {}
-    images = stream(role, recipe, base.seed, draws_before(origin), accelerator)
-    with accelerator.main_process_first():
-        validation = kept_images(VALIDATION, recipe.resolution, BENCHMARK, base.seed, recipe.fresh_size)
-    identity = fingerprint(base, recipe, images(0), validation, **hashes)
+    before = draws_before(origin)
+    images = stream(role, recipe, base.seed, before, accelerator)
+    validation = fresh_images(VALIDATION, recipe.resolution, BENCHMARK, base.seed, size=recipe.fresh_size)
+    identity = fingerprint(base, recipe, validation, validation, before=str(before), **hashes)
+    shapes = validation.take(np.zeros(len(CLASSES) * recipe.fresh_per_class, np.int64))
     trained, epochs = TRAINED / f"{role}.safetensors", recipe.epochs
-    parts = [Trainer(f"pretrain_{role}", network, loss, recipe, images(0), accelerator, base.seed, renew=images)]
-    progress = parts[0].run(validation, trained, METRICS / role, identity, keep=True)
+    key = f"{role}.learning_rate"
+    trainer = Trainer(f"pretrain_{role}", network, loss, recipe, shapes, accelerator, base.seed, images, key)
+    progress, checkpoints = trainer.run(validation, trained, METRICS / role, identity, keep=True), [trainer.checkpoint]
     if isinstance(recipe, Student):
-        parts.append(agreement(role, recipe, base.seed, images, load_network(trained), accelerator))
+        trainer = agreement(role, recipe, base.seed, images, load_network(trained), accelerator)
         trained, epochs = TRAINED / f"{role}_int8.safetensors", epochs + recipe.int8_epochs
-        progress = parts[1].run(validation, trained, METRICS / f"{role}_int8", identity, keep=True)
+        progress = trainer.run(validation, trained, METRICS / f"{role}_int8", identity, keep=True)
+        checkpoints.append(trainer.checkpoint)
     if not accelerator.is_main_process:
         return
     provenance = {
@@ -111,22 +115,24 @@ def pretrain(role: str, recipe: Training, base: Base, loss: Loss, helper: Path |
         "validation_accuracy": round(progress.history[progress.best_epoch - 1]["val/accuracy"], 4),
     }
     save_network(load_network(trained), SEM_WEIGHTS / f"{recipe.model}.safetensors", provenance, half=True)
-    for part in parts:
-        part.checkpoint.discard()
+    for checkpoint in checkpoints:
+        checkpoint.discard()
 
 
 def stream(role: str, recipe: Training, seed: int, before: int, accelerator: Accelerator) -> Callable[[int], ImageSet]:
     """The images of each epoch, by its number from 0: new ones every `PASSES` epochs.
 
-    ``before`` draws are left out, since the weights know them. Of several processes one draws and the others read what
-    it kept.
+    ``before`` draws are left out, since the weights know them. Of several processes on a machine one draws and the
+    others read what it kept.
     """
 
     @lru_cache(maxsize=1)
     def drawn(number: int) -> ImageSet:
-        with accelerator.main_process_first():
-            image_seed = seed_of(seed, role, before + number)
-            return kept_images(recipe.fresh_per_class, recipe.resolution, PRETRAIN, image_seed, recipe.fresh_size)
+        wanted = (recipe.fresh_per_class, recipe.resolution, PRETRAIN, seed_of(seed, role, before + number))
+        if accelerator.num_processes == 1:
+            return fresh_images(*wanted, size=recipe.fresh_size)
+        with accelerator.local_main_process_first():
+            return kept_images(*wanted, recipe.fresh_size)
 
     return lambda epoch: drawn(epoch // PASSES)
 
@@ -146,4 +152,6 @@ def agreement(
     def later(epoch: int) -> ImageSet:
         return images(recipe.epochs + epoch)
 
-    return agreement_trainer(f"pretrain_{role}_int8", network, task, recipe, later(0), accelerator, seed, later)
+    return agreement_trainer(
+        f"pretrain_{role}_int8", network, task, recipe, later(0), accelerator, seed, later, block=role
+    )

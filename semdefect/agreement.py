@@ -21,11 +21,13 @@ def agreement_trainer(
     accelerator: Accelerator,
     seed: int,
     renew: Callable[[int], ImageSet] | None = None,
+    block: str = "distill",
 ) -> Trainer:
     """A `Trainer` of ``int8_epochs`` at ``int8_learning_rate``, validated in INT8.
 
     A ``network`` without rounding gets it here, its ranges chosen by some images of ``data``. The other arguments are
-    those of `Trainer`; ``task`` is what the network goes on to learn in FP32 meanwhile.
+    those of `Trainer`; ``task`` is what the network goes on to learn in FP32 meanwhile, ``block`` the block of
+    parameters that ``recipe`` is.
     """
     if not network.rounded:
         network.add_rounding()
@@ -36,6 +38,7 @@ def agreement_trainer(
         "start_resolution": recipe.resolution,
     }
     part = recipe.model_copy(update=changes)
-    trainer = Trainer(stage, network, AgreementLoss(task, recipe.int8_weight), part, data, accelerator, seed, renew)
+    loss, key = AgreementLoss(task, recipe.int8_weight), f"{block}.int8_learning_rate"
+    trainer = Trainer(stage, network, loss, part, data, accelerator, seed, renew, key)
     set_precision(trainer.average.module, "int8")  # what is validated
     return trainer

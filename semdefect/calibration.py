@@ -12,11 +12,15 @@ from semdefect.edge.guard import Guard
 
 #: A threshold that no confidence reaches: the guard sends every image to review.
 REVIEW_ALL = 1.01
+#: A score that no image exceeds: none is called unknown.
+NEVER_UNKNOWN = 1.01
+#: What an answer may change by when an image comes alone or with others, or on another processor.
+_LAST_DIGITS = 1e-6
 
 
 def review_all(classes: int) -> Guard:
     """The guard of a model of ``classes`` that is not calibrated: it accepts nothing."""
-    return Guard((REVIEW_ALL,) * classes, REVIEW_ALL, target_purity=1.0, confidence=1.0)
+    return Guard((REVIEW_ALL,) * classes, NEVER_UNKNOWN, target_purity=1.0, confidence=1.0)
 
 
 def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
@@ -38,9 +42,10 @@ def guard_thresholds(
 ) -> tuple[float, ...]:
     """Thresholds, one a class, from which on predictions are right in at least ``target_purity`` of cases.
 
-    A class that is called often enough to show that has a threshold of its own; the others share one. For each
-    threshold the promise holds with a probability of ``confidence`` over validation images drawn anew from where the
-    later ones come from; it takes the temperature as given, which is one number from the same images.
+    A class that is called often enough to show that has a threshold of its own; the others share one. All of them
+    together keep the promise with a probability of ``confidence`` over validation images drawn anew from where the
+    later ones come from, each independent of the others. It takes the network and the temperature as given, which
+    these images have helped to choose: the best epoch, and one number.
 
     Args:
         probabilities: calibrated, ``[N, classes]``, of validation images.
@@ -53,14 +58,16 @@ def guard_thresholds(
     """
     sure, called = probabilities.max(axis=1), probabilities.argmax(axis=1)
     right, classes = called == labels, range(probabilities.shape[1])
-    needed = needed_images(target_purity, confidence)
+    needed = needed_images(target_purity, confidence)  # half of what leaves room for an error
     alone = [number for number in classes if (called == number).sum() >= 2 * needed]
     groups = [[number] for number in alone] + [[number for number in classes if number not in alone]]
     thresholds = [REVIEW_ALL] * len(classes)
+    each = 1 - (1 - confidence) / len(groups)
     for group in groups:
         of_it = np.isin(called, group)
+        threshold = purity_threshold(sure[of_it], right[of_it], target_purity, each)
         for number in group:
-            thresholds[number] = purity_threshold(sure[of_it], right[of_it], target_purity, confidence)
+            thresholds[number] = threshold
     return tuple(thresholds)
 
 
@@ -87,9 +94,9 @@ def purity_threshold(
     sure, errors = sure[order], np.cumsum(~right[order])
     counts = np.arange(needed_images(target_purity, confidence), len(sure) + 1)
     counts = counts[np.append(sure[1:] != sure[:-1], True)[counts - 1]]  # one threshold takes equal confidences or none
-    refuted = binom.cdf(errors[counts - 1], counts, 1 - target_purity) > 1 - confidence
-    kept = counts[np.cumsum(refuted) == 0]
-    return float(sure[kept[-1] - 1]) if len(kept) else REVIEW_ALL
+    unproven = binom.cdf(errors[counts - 1], counts, 1 - target_purity) > 1 - confidence
+    kept = counts[np.cumsum(unproven) == 0]
+    return max(float(sure[kept[-1] - 1]) - _LAST_DIGITS, 0.0) if len(kept) else REVIEW_ALL
 
 
 def needed_images(target_purity: float, confidence: float) -> int:
@@ -106,12 +113,12 @@ def unknown_threshold(scores: NDArray[np.floating], false_alarms: float, confide
         confidence: in (0, 1).
 
     Returns:
-        A score; above 1, which none exceeds, where there are too few images.
+        A score, or `NEVER_UNKNOWN` where there are too few images.
     """
     count = len(scores)
     if not count or binom.cdf(0, count, false_alarms) > 1 - confidence:
-        return REVIEW_ALL
+        return NEVER_UNKNOWN
     above = 0
     while binom.cdf(above + 1, count, false_alarms) <= 1 - confidence:
         above += 1
-    return float(np.sort(scores)[::-1][above])
+    return float(np.sort(scores)[::-1][above]) + _LAST_DIGITS

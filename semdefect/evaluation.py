@@ -16,10 +16,9 @@ from semdefect import CLASSES
 from semdefect.edge.classifier import EdgeClassifier
 from semdefect.edge.guard import ACCEPTED
 from semdefect.edge.guard_scoring import guard_figures
-from semdefect.edge.image import SIZE, open_gray, to_pixels, to_tensor
+from semdefect.edge.image import SIZE, is_blank, open_gray, to_pixels, to_tensor
 from semdefect.edge.runtime import Answers
 from semdefect.edge.scoring import expected_calibration_error, score
-from semdefect.foreign import foreign_images
 from semdefect.manifest import IMAGES, Row
 from semdefect.network import load_network, predict
 from semdefect.params import Evaluate
@@ -148,12 +147,13 @@ def run_models(
     for set_name, images in sets.items():
         if set_name == "mixed":
             continue  # put together from its parts below
+        blank = [is_blank(to_tensor(image)) for image in images.images]
         taught = softmax(run_teacher(teacher, images.images).astype(np.float64), axis=1)
         outcomes["teacher"][set_name] = Outcome(taught, taught, images.truth, np.full(len(taught), ACCEPTED))
         for name, student in students.items():
             logits, unknown = run_edge(student, images.images, f"{name}, {set_name}")
             probabilities = student.probabilities(logits)
-            codes = student.metadata.guard.codes(probabilities, unknown)
+            codes = student.metadata.guard.codes(probabilities, unknown, blank)
             raw = softmax(logits.astype(np.float64), axis=1)
             outcomes[name][set_name] = Outcome(raw, probabilities, images.truth, codes)
     for by_set in outcomes.values():
@@ -170,9 +170,10 @@ def _both(first: Outcome, second: Outcome) -> Outcome:
     )
 
 
-def foreign_figures(students: dict[str, EdgeClassifier], seed: int) -> dict[str, dict[str, float]]:
-    """Share of images that are no SEM images, of each kind and of ``all``, that each model calls unknown."""
-    kinds = foreign_images(seed)
+def foreign_figures(
+    students: dict[str, EdgeClassifier], kinds: dict[str, list[Image.Image]]
+) -> dict[str, dict[str, float]]:
+    """Share of images that are no SEM images, of each of ``kinds`` and of ``all``, that each model calls unknown."""
     figures = {}
     for name, student in students.items():
         called = {

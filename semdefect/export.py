@@ -3,6 +3,7 @@
 import math
 import tempfile
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,13 @@ from semdefect import CLASSES
 from semdefect.atomic import replacing, write_json
 from semdefect.calibration import fit_temperature, guard_thresholds, review_all, unknown_threshold
 from semdefect.edge.classifier import EdgeClassifier
-from semdefect.edge.guard import Guard
+from semdefect.edge.guard import ACCEPTED, Guard
 from semdefect.edge.image import SIZE
 from semdefect.edge.metadata import METADATA_KEY, ModelMetadata
 from semdefect.edge.runtime import OUTPUTS, Answers
 from semdefect.errors import UserError
 from semdefect.images import ImageSet, load_images
-from semdefect.manifest import SPLITS, read_manifest
+from semdefect.manifest import SPLITS, Row, read_manifest
 from semdefect.network import SemNetwork, file_sha256, load_network, predict
 from semdefect.params import ExportOnnx
 from semdefect.quantization import integer_model, integer_weights
@@ -118,8 +119,7 @@ class Variant:
 def export_student(checkpoint: Path, folder: Path, metrics: Path, bars: ExportOnnx, threads: int) -> None:
     """Export ``checkpoint`` to ``folder`` as FP32, INT8 and INT8 weights and write the figures of the comparison.
 
-    Temperature and guard come from the FP32 file's answers on the validation split and go into all files, so that they
-    decide alike.
+    The temperature comes from the FP32 file's answers on the validation split, each file's guard from its own.
 
     Args:
         checkpoint: a student that learned to answer alike in FP32 and INT8.
@@ -136,7 +136,8 @@ def export_student(checkpoint: Path, folder: Path, metrics: Path, bars: ExportOn
     network = load_network(checkpoint)
     if not network.rounded or network.unknown is None:
         raise UserError(f"{checkpoint} has not learned all that a student learns: run `dvc repro distill`")
-    validation = load_images(read_manifest(SPLITS / "val.csv"), SIZE)
+    rows = read_manifest(SPLITS / "val.csv")
+    validation, guards = load_images(rows, SIZE), {}
     labels = validation.labels.numpy()
     about = ModelMetadata(CLASSES, 1.0, review_all(len(CLASSES)), "fp32", file_sha256(checkpoint))
     variants = _variants(network, about, validation, threads)
@@ -157,20 +158,40 @@ def export_student(checkpoint: Path, folder: Path, metrics: Path, bars: ExportOn
                 f"raise distill.int8_epochs"
             )
     temperature = fit_temperature(plain, labels)
-    guard = calibrated_guard(softmax(plain / temperature, axis=1), variants["fp32"].unknown, labels, bars)
-    about = replace(about, temperature=temperature, guard=guard)
+    alone = one_a_group(rows)
     for file, variant in variants.items():
-        save_onnx(variant.model, replace(about, precision=file), folder / FILES[file])
+        probabilities = softmax(variant.logits.astype(np.float64) / temperature, axis=1)
+        guard = calibrated_guard(probabilities[alone], variant.unknown[alone], labels[alone], bars)
+        about = replace(about, temperature=temperature, guard=guard, precision=file)
+        save_onnx(variant.model, about, folder / FILES[file])
+        accepted = float((guard.codes(probabilities, variant.unknown) == ACCEPTED).mean())
+        guards[Path(FILES[file]).stem] = guard.content() | {"accepted_val": accepted}
+        print(_guard_sentence(FILES[file], guard, accepted))
     figures = {
         "int8_fp32_agreement_val": agreement["int8"],
         "w8_fp32_agreement_val": agreement["int8-weights"],
         "onnx_torch_difference_below": _power_of_ten_above(difference),
         "temperature": temperature,
-        "guard": guard.content(),
+        "guard": guards,
         "megabytes": {Path(file).stem: round((folder / file).stat().st_size / 1e6, 2) for file in FILES.values()},
     }
     write_json(metrics, figures, digits=6)
     write_json(metrics.with_name("quantization.json"), _quantization(network, variants, validation), digits=3)
+
+
+def one_a_group(rows: Sequence[Row]) -> NDArray[np.int64]:
+    """Numbers of the first image of each lineage group: the bounds count independent images, and a group is none."""
+    first = {row.group: number for number, row in reversed(list(enumerate(rows)))}
+    return np.array(sorted(first.values()))
+
+
+def _guard_sentence(file: str, guard: Guard, accepted: float) -> str:
+    if not accepted:
+        return (
+            f"{file}: the validation images do not show a purity of {guard.target_purity:g}, so the guard sends every "
+            f"image to review; lower export_onnx.target_purity, or add images"
+        )
+    return f"{file}: the guard accepts {accepted:.0%} of the validation images, for a purity of {guard.target_purity:g}"
 
 
 def calibrated_guard(

@@ -63,12 +63,12 @@ class SemNetwork(nn.Module):
         nn.init.trunc_normal_(backbone.get_classifier().weight, std=0.01)
         nn.init.zeros_(backbone.get_classifier().bias)
         self.backbone = backbone
-        features = getattr(backbone.feature_info, "info", backbone.feature_info)
+        features = _feature_info(backbone)
         self._level = max(index for index, feature in enumerate(features) if feature["reduction"] == 16)
-        self._block = features[self._level]["module"].removeprefix("blocks.")
         self.cells = nn.Conv2d(features[self._level]["num_chs"], len(CLASSES), 1)
         self.evidence = nn.Linear(len(CLASSES), len(CLASSES))
         self.unknown: nn.Sequential | None = None
+        self._middle = 0
 
     def add_rounding(self) -> None:
         """Give a network with a MobileNetV3 its INT8 side; see `semdefect.rounding`. The logits stay what they are."""
@@ -77,6 +77,7 @@ class SemNetwork(nn.Module):
 
     def add_unknown(self) -> None:
         """Give a network with a MobileNetV3 a score of how unlike its training an image is; see `semdefect.unknown`."""
+        self._middle = int(_feature_info(self.backbone)[self._level]["module"].removeprefix("blocks."))
         last = [block[-1] for block in self.backbone.blocks[:EARLY]]
         widths = [getattr(layer, "conv_pwl", layer.conv_pw).out_channels for layer in last]
         self.unknown = nn.Sequential(nn.Linear(sum(widths), HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1), nn.Sigmoid())
@@ -89,7 +90,7 @@ class SemNetwork(nn.Module):
         """Logits ``[N, 8]`` and how ``unknown [N]``, 0..1, each of ``images [N, 1, H, W]`` is: what is exported."""
         assert self.unknown is not None
         blocks = self._blocks(self._standard(images))
-        logits, _ = self._logits(blocks[-1], blocks[int(self._block)])
+        logits, _ = self._logits(blocks[-1], blocks[self._middle])
         return logits, self.unknown(_means(blocks))[:, 0]
 
     def forward(self, images: Tensor, with_cells: bool = False) -> Tensor | tuple[Tensor, Tensor]:
@@ -117,6 +118,12 @@ class SemNetwork(nn.Module):
         cells: Tensor = self.cells(middle)
         strongest = cells.amax(dim=(2, 3))
         return self.backbone.forward_head(features) + self.evidence(strongest), cells
+
+
+def _feature_info(backbone: Any) -> list[dict[str, Any]]:
+    """What timm says of each of the backbone's levels."""
+    levels: list[dict[str, Any]] = getattr(backbone.feature_info, "info", backbone.feature_info)
+    return levels
 
 
 def _means(blocks: list[Tensor]) -> Tensor:
@@ -234,7 +241,7 @@ def _from_file(model: str, resolution: int, path: Path, key: str) -> SemNetwork:
         ) from None
     if network.model != model:
         raise UserError(f"{key}: {path} holds a {network.model}, not a {model}")
-    network.resolution = resolution
+    network.resolution, network.unknown = resolution, None  # the score is learned when all else is done
     return network
 
 

@@ -102,12 +102,14 @@ class Trainer:
         accelerator: Accelerator,
         seed: int,
         renew: Callable[[int], ImageSet] | None = None,
+        rate_key: str | None = None,
     ) -> None:
         """Prepare network, optimizer, schedule and order for ``recipe`` on ``data``.
 
-        With ``renew``, every epoch but the first trains on the images that it returns for the epoch's number, as many
-        as ``data`` holds.
+        With ``renew``, every epoch trains on the images that it returns for the epoch's number, as many as ``data``
+        holds, of which then only the shapes matter. ``rate_key`` is the parameter of the learning rate, for messages.
         """
+        self.rate_key = rate_key or f"{stage}.learning_rate"
         self.stage, self.network, self.loss, self.recipe, self.renew = stage, network, loss, recipe, renew
         self.accelerator, self.seed, self.randomness = accelerator, seed, torch.Generator()
         self.order = EpochOrder(len(data), seed)
@@ -188,7 +190,7 @@ class Trainer:
     def _epoch(self, epoch: int) -> dict[str, float]:
         """One pass over the data; mean training loss and accuracy."""
         self.order.epoch = epoch
-        if self.renew and epoch:
+        if self.renew:
             for old, new in zip(self.images.tensors, self.renew(epoch).tensors(), strict=True):
                 old.copy_(new)
         self.network.resolution = resolution_at(epoch, self.recipe)
@@ -251,7 +253,7 @@ class Trainer:
     def _check_finite(self, loss: Tensor) -> None:
         if not torch.isfinite(loss):
             rate = self.recipe.learning_rate
-            raise UserError(f"{self.stage}.learning_rate is {rate:g} and the loss became {loss.item()}: lower it")
+            raise UserError(f"{self.rate_key} is {rate:g} and the loss became {loss.item()}: lower it")
 
     def _report(self, epoch: int, figures: dict[str, float]) -> None:
         tqdm.write(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -44,11 +45,12 @@ def learn_unknown(network: SemNetwork, data: ImageSet, seed: int, examples: int 
     set_precision(network, "int8")
     sides = [_early_means(network, pixels, seed) for pixels in (known, strange)]
     set_precision(network, "fp32")
-    scaler = StandardScaler().fit(np.concatenate(sides))
+    examples_of_both, truth = np.concatenate(sides), np.repeat([0, 1], len(known))
     head = MLPClassifier((HIDDEN,), alpha=_DECAY, max_iter=_PASSES, n_iter_no_change=_PASSES, random_state=seed)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), threadpool_limits(1):  # sums of more threads have other last digits
         warnings.simplefilter("ignore", ConvergenceWarning)  # as many passes as were chosen
-        head.fit(scaler.transform(np.concatenate(sides)), np.repeat([0, 1], len(known)))
+        scaler = StandardScaler().fit(examples_of_both)
+        head.fit(scaler.transform(examples_of_both), truth)
     _take_over(network, scaler, head)
 
 

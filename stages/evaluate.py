@@ -14,6 +14,7 @@ import numpy as np
 
 from semdefect.atomic import write_json
 from semdefect.evaluation import MODELS, SHIPPED, foreign_figures, load_students, load_test_sets, run_models, summarise
+from semdefect.foreign import foreign_images
 from semdefect.manifest import SPLITS, read_manifest
 from semdefect.params import Params
 from semdefect.plots import confusion_picture, error_sheet, purity_picture, reliability_picture, write_tables
@@ -28,10 +29,11 @@ METRICS = Path("metrics/evaluate")
 def main(params: Params) -> None:
     """Run all models on all test sets; write figures, tables, pictures and the report."""
     students = load_students(EDGE, params.base.threads)  # what is missing is said before images are rendered
+    kinds = foreign_images(params.base.seed)
     sets = load_test_sets(read_manifest(SPLITS / "test.csv"), params.evaluate, params.base.seed)
     outcomes = run_models(students, TEACHER, sets, params.base.threads)
     details = {name: {key: outcomes[name][key].figures() for key in sets} for name in MODELS}
-    foreign = foreign_figures(students, params.base.seed)
+    foreign = foreign_figures(students, kinds)
     summary = summarise(outcomes, details, foreign)
 
     shipped = outcomes[SHIPPED]

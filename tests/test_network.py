@@ -8,7 +8,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
-from samples import ROOT, image_set, texture, tiny_network
+from samples import ROOT, image_set, rounded_network, texture, tiny_network
 from torch import nn
 
 from semdefect import network as library
@@ -263,3 +263,10 @@ def test_sem_weights_are_taken_from_the_package_and_missing_ones_named(student, 
     assert all(torch.allclose(value, expected[name], atol=1e-2) for name, value in started.state_dict().items())
     assert weights_hash(STUDENT, "sem") == library.file_sha256(tmp_path / f"{STUDENT}.safetensors")
     assert weights_hash(STUDENT, "scratch") == "scratch"
+
+
+def test_training_goes_on_from_a_finished_student_without_its_score_of_unknown_images(tmp_path):
+    path = tmp_path / "student.safetensors"
+    save_network(rounded_network(), path)
+    started = create_network("mobilenetv3_small_050", 96, str(path))
+    assert started.rounded and started.unknown is None and started.resolution == 96

@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 import yaml
 from dag import INFRASTRUCTURE, covers, reached
+from project import copy_project
 from samples import ROOT, params
 
 from pretrain import backbone, student, teacher
 from semdefect import network
 from semdefect.errors import UserError
 from semdefect.losses import LabelLoss
-from semdefect.network import create_network, read_provenance
+from semdefect.network import create_network, load_network, read_provenance
 from semdefect.params import Pretrain, check_params, load_shaped
 from semdefect.synthesis import RENDERER_VERSION
 
@@ -111,11 +112,28 @@ def test_the_side_pipeline_lists_what_its_scripts_use():
     ],
 )
 def test_what_cannot_be_pretrained_is_said_before_images_are_rendered(weights, monkeypatch, changes, fault):
-    monkeypatch.setattr(backbone, "kept_images", None)
+    monkeypatch.setattr(backbone, "fresh_images", None)
     checked = params(distill={"model": "mobilenetv3_small_050", "init": "scratch"} | changes)
     with pytest.raises(UserError, match=fault):
         backbone.pretrain("student", checked.distill, checked.base, LabelLoss(1.0))
     assert not weights.exists()
+
+
+def test_several_processes_share_the_images_that_one_draws(tmp_path):
+    project = copy_project(tmp_path / "project")
+    path = project.folder / backbone.PARAMS
+    content = yaml.safe_load(path.read_text())
+    content["student"] |= {
+        "model": "mobilenetv3_small_050", "init": "scratch", "resolution": 32, "start_resolution": 32, "fresh_size": 32,
+        "fresh_per_class": 2, "batch_size": 8, "epochs": 1, "int8_epochs": 1,
+    }  # fmt: skip
+    path.write_text(yaml.safe_dump(content))
+    project.run("git", "init", "-q", "-b", "main")
+    project.commit("start")
+    said = project.run("accelerate", "launch", "--num_processes", "2", "--cpu", "-m", "pretrain.student").stdout
+    assert "training on 2 processes" in said and said.count("pretrain_student_int8 epoch 1/1") == 1
+    made = project.folder / "semdefect/weights/mobilenetv3_small_050.safetensors"
+    assert load_network(made).rounded and not (project.folder / ".scratch/pretrain_student").exists()
 
 
 def test_no_two_draws_of_any_role_are_the_same():

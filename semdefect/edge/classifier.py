@@ -5,7 +5,6 @@ prediction = classifier.classify("wafer.png")
 print(prediction.label, prediction.confidence, prediction.decision)
 """
 
-import math
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -17,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semdefect.edge import guard
 from semdefect.edge.guard import REASONS
-from semdefect.edge.image import SIZE, open_gray, to_gray, to_pixels, to_tensor
+from semdefect.edge.image import SIZE, is_blank, open_gray, to_gray, to_pixels, to_tensor
 from semdefect.edge.metadata import METADATA_KEY, ModelMetadata
 from semdefect.edge.parallel import in_order
 from semdefect.edge.runtime import OUTPUTS, RUNTIMES, Answers, Network, OnnxNetwork, OpenVinoNetwork
@@ -30,9 +28,6 @@ MAX_MODEL_BYTES = 2**30
 
 #: More threads than any edge CPU has are a slip of the finger.
 MAX_THREADS = 256
-
-#: Standard deviation (full scale 1) under which an image shows nothing: beam blanked, shutter closed, wrong file.
-BLANK = 0.01
 
 #: Threads that decode images. No more than four, since each may need the memory of the largest image.
 DECODERS = min(4, os.cpu_count() or 1)
@@ -116,7 +111,7 @@ class EdgeClassifier:
             raise UserError(f"{self.path}: fails when it runs ({_one_line(error)}); {_EXPORT}") from error
         shapes = [(len(batch), len(self.metadata.classes)), (len(batch),)]
         if [values.shape for values in answers] != shapes or not all(np.isfinite(values).all() for values in answers):
-            raise UserError(f"{self.path}: does not answer with one finite number a class; {_EXPORT}")
+            raise UserError(f"{self.path}: does not answer with finite logits and score; {_EXPORT}")
         return answers
 
     def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -138,7 +133,7 @@ class EdgeClassifier:
         gray = to_gray(image) if isinstance(image, Image.Image) else open_gray(image)
         tensor = to_tensor(gray)
         logits, unknown = self.answers(tensor)
-        return self._prediction(self.probabilities(logits), unknown, blank=_is_blank(tensor))
+        return self._prediction(self.probabilities(logits), unknown, is_blank(tensor))
 
     def classify_many(self, paths: Iterable[str | Path]) -> Iterator[Prediction | Failure]:
         """Classify image files; yields one result a path, in order, a ``Failure`` for a bad file.
@@ -166,7 +161,7 @@ class EdgeClassifier:
         """From the one row of both."""
         names, (row,) = self.metadata.classes, probabilities
         best, second = np.argsort(-row, kind="stable")[:2]
-        reason = REASONS[guard.BLANK if blank else self.metadata.guard.codes(probabilities, unknown)[0]]
+        reason = REASONS[self.metadata.guard.codes(probabilities, unknown, blank)[0]]
         return Prediction(
             label=names[best],
             confidence=float(row[best]),
@@ -184,15 +179,6 @@ def _decoded(path: str | Path) -> Image.Image | Failure:
         return Image.fromarray(to_pixels(open_gray(path)))
     except UserError as error:
         return Failure(str(error))
-
-
-def _is_blank(tensor: NDArray[np.float32]) -> bool:
-    """Whether an image ``[1, 1, 224, 224]`` shows nothing."""
-    # An eighth of the rows cannot deviate more than all of them do: what they show proves most images not blank, in
-    # half the time. Twice BLANK leaves room for rounding.
-    if float(tensor[..., ::8, :].std()) / math.sqrt(8) > 2 * BLANK:
-        return False
-    return float(tensor.std()) < BLANK
 
 
 def _session(content: bytes, path: Path, threads: int, optimized: bool) -> Any:
@@ -259,7 +245,8 @@ def _check_contract(session: Any, path: Path, classes: int) -> None:
     inputs, outputs = session.get_inputs(), session.get_outputs()
     found = [(node.name, node.type, list(node.shape)[1:]) for node in (*inputs, *outputs)]
     shapes = dict(zip(("input", *OUTPUTS), ([1, SIZE, SIZE], [classes], []), strict=True))
-    if len(inputs) != 1 or found != [(name, "tensor(float)", shape) for name, shape in shapes.items()]:
+    named = [(name, "tensor(float)", shape) for name, shape in shapes.items()]
+    if len(inputs) != 1 or found != named or not all(node.shape for node in (*inputs, *outputs)):
         contract = f"a float32 input [N, 1, {SIZE}, {SIZE}] and float32 logits [N, {classes}] and unknown [N]"
         raise UserError(f"{path}: does not have {contract}; {_EXPORT}")
     if any(isinstance(node.shape[0], int) for node in (*inputs, *outputs)):

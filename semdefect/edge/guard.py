@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from semdefect.edge.checks import field, number, wrong
 
-#: Why a person has to look at an image; the first means that it is accepted. A blank image is none for the network.
+#: Why a person has to look at an image; the first means that it is accepted.
 REASONS = ("", "ambiguous", "unknown", "blank")
 #: Their numbers, `Guard.codes`.
 ACCEPTED, AMBIGUOUS, UNKNOWN, BLANK = range(4)
@@ -45,17 +45,19 @@ class Guard:
         for name in ("target_purity", "confidence"):
             object.__setattr__(self, name, number(getattr(self, name), f"guard.{name}", 0.0, 1.0))
 
-    def codes(self, probabilities: ArrayLike, unknown: ArrayLike) -> NDArray[np.int64]:
-        """`ACCEPTED`, `AMBIGUOUS` or `UNKNOWN` for each image, ``[N]``.
+    def codes(self, probabilities: ArrayLike, unknown: ArrayLike, blank: ArrayLike = False) -> NDArray[np.int64]:
+        """`ACCEPTED`, `AMBIGUOUS`, `UNKNOWN` or `BLANK` for each image, ``[N]``.
 
         Args:
             probabilities: calibrated, ``[N, classes]``.
             unknown: the model's score of each image, ``[N]``, 0..1; higher is stranger.
+            blank: whether each image shows nothing, ``[N]``.
         """
         table = np.asarray(probabilities, dtype=np.float64)
         sure = table.max(axis=1) >= np.array(self.thresholds)[table.argmax(axis=1)]
         codes = np.where(sure, ACCEPTED, AMBIGUOUS)
-        return np.where(np.asarray(unknown) > self.unknown, UNKNOWN, codes)
+        codes = np.where(np.asarray(unknown) > self.unknown, UNKNOWN, codes)
+        return np.where(blank, BLANK, codes)
 
     def content(self) -> dict[str, Any]:
         """What `from_content` reads, as JSON can hold it."""

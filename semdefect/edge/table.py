@@ -55,8 +55,10 @@ def score_text(figures: dict[str, Any]) -> str:
         ("calibration error", percent(figures["calibration_error"])),
         ("defects called clean", percent(figures["escape_rate"])),
         ("clean called defect", percent(figures["overkill_rate"])),
-        ("rejected as ambiguous", percent(guard["ambiguous"])),
-        ("rejected as unknown", percent(guard["unknown"])),
+        ("sent to review", percent(guard["rejection_rate"])),
+        ("  ambiguous", percent(guard["ambiguous"])),
+        ("  unknown", percent(guard["unknown"])),
+        ("  blank", percent(guard["blank"])),
         ("purity of the accepted", percent(guard["purity"])),
     ]
     left = max(len(name) for name, _ in headline)

@@ -5,8 +5,7 @@ from PIL import Image
 
 from semdefect import CLASSES
 from semdefect.edge import EdgeClassifier, Failure
-from semdefect.edge.classifier import BLANK, _is_blank
-from semdefect.edge.image import open_gray, to_tensor
+from semdefect.edge.image import BLANK, is_blank, open_gray, to_tensor
 from semdefect.edge.metadata import METADATA_KEY
 from semdefect.edge.runtime import Answers
 from semdefect.errors import UserError
@@ -169,7 +168,7 @@ def test_a_model_too_large_is_not_read(tmp_path):
 
 def test_a_model_that_answers_nonsense(tmp_path):
     path = write_model(tmp_path / "m.onnx", sharpness=float("nan"))
-    with pytest.raises(UserError, match=r"m.onnx: does not answer with one finite number"):
+    with pytest.raises(UserError, match=r"m.onnx: does not answer with finite logits and score"):
         EdgeClassifier(path).classify(Image.new("L", (9, 9)))
 
 
@@ -192,7 +191,7 @@ def test_what_is_blank_is_decided_by_all_rows():
     draw = np.random.default_rng(0)
     for spread in np.geomspace(1e-3, 1, 60):
         tensor = np.clip(draw.normal(0.5, spread, (1, 1, 224, 224)), 0, 1).astype(np.float32)
-        assert _is_blank(tensor) == (tensor.std() < BLANK)
+        assert is_blank(tensor) == (tensor.std() < BLANK)
     lines = np.zeros((1, 1, 224, 224), dtype=np.float32)
     lines[..., 4::8, :] = 1  # between the rows that are looked at first
-    assert not _is_blank(lines)
+    assert not is_blank(lines)

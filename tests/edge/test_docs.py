@@ -20,5 +20,6 @@ def test_examples_run(model, tmp_path, monkeypatch, capsys, document):
     exec(example, {})
     first, *more = capsys.readouterr().out.splitlines()
     assert first.startswith(f"{CLASSES[0]} 0.9") and "accept" in first
+    assert bool(more) == (document == "docs/edge.md")
     if more:
         assert "is empty" in more[0] and more[1].endswith("via.png via")

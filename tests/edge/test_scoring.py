@@ -81,6 +81,7 @@ def test_guard_figures():
         "rejection_rate": 3 / 6,
         "ambiguous": 1 / 6,
         "unknown": 1 / 6,
+        "blank": 1 / 6,
         "purity": pytest.approx(1 / 3),
         "escape_rate": 1 / 4,
         "overkill_rate": 1 / 2,
