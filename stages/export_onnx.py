@@ -3,8 +3,8 @@
     dvc repro export_onnx
     python -m stages.export_onnx
 
-Reads models/student/ and data/splits/val.csv; writes models/edge/student_{fp32,int8}.onnx with class names,
-preprocessing, calibrated temperature and guard threshold in their metadata, and metrics/export_onnx/.
+Reads models/student/ and data/splits/val.csv; writes models/edge/student_{fp32,int8,w8}.onnx with class names,
+preprocessing, calibrated temperature and guard in their metadata, and metrics/export_onnx/.
 """
 
 from pathlib import Path
