@@ -130,7 +130,7 @@ def test_the_device_reads_all_it_needs_from_the_file(inside, precision, stated):
     assert about.guard.target_purity == BARS.target_purity
     assert about.temperature == pytest.approx(figures["temperature"], abs=1e-6)
     for name, value in about.guard.content().items():
-        assert value == pytest.approx(figures["guard"][name], abs=1e-6)
+        assert value == pytest.approx(figures["guard"][f"student_{precision}"][name], abs=1e-6)
 
 
 def test_the_fp32_file_answers_as_torch_does(inside):
