@@ -18,10 +18,11 @@ from samples import ROOT, params, rounded_network, tiny_network, write_split
 from semdefect import CLASSES, export
 from semdefect.edge.classifier import EdgeClassifier
 from semdefect.edge.guard import ACCEPTED, UNKNOWN
+from semdefect.edge.image import open_gray, to_tensor
 from semdefect.errors import UserError
 from semdefect.export import calibrated_guard, export_student, to_onnx
 from semdefect.images import load_images
-from semdefect.manifest import read_manifest
+from semdefect.manifest import IMAGES, read_manifest
 from semdefect.network import file_sha256, load_network, predict, save_network
 from semdefect.rounding import set_precision
 
@@ -211,3 +212,16 @@ def test_int8_that_collapses_is_refused_with_the_figures(exported_before, tmp_pa
 def test_a_missing_student_says_what_to_run(inside, tmp_path):
     with pytest.raises(UserError, match=r"nowhere\.safetensors is missing: run `dvc repro`"):
         export_student(Path("nowhere.safetensors"), tmp_path, tmp_path / "export.json", BARS, threads=1)
+
+
+def test_the_device_accepts_the_very_images_that_the_thresholds_were_certified_on(inside):
+    """Each of them alone, although they were asked together: the surest of those left out defines no threshold."""
+    classifier = EdgeClassifier(EDGE / "student_int8.onnx")
+    rows = read_manifest(Path("data/splits/val.csv"))
+    answers = classifier.answers((load_images(rows, 224).pixels.float() / 255).numpy())
+    probabilities = classifier.probabilities(answers.logits)
+    bars = params(export_onnx={"target_purity": 0.9, "guard_confidence": 0.5}).export_onnx
+    guard = calibrated_guard(probabilities, answers.unknown, probabilities.argmax(axis=1), bars)  # as if all were right
+    alone = [classifier.answers(to_tensor(open_gray(IMAGES / row.path))) for row in rows]
+    said = classifier.probabilities(np.concatenate([each.logits for each in alone]))
+    assert (guard.codes(said, np.concatenate([each.unknown for each in alone])) == ACCEPTED).all()
