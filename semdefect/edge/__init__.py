@@ -9,11 +9,13 @@ Needs numpy, Pillow and ONNX Runtime (and tqdm for the command line), and knows 
 and evaluation use this package too, so that there is one way from a file to a tensor.
 """
 
+from semdefect.edge.adaptive import AdaptiveClassifier
 from semdefect.edge.classifier import EdgeClassifier, Failure, Prediction
 from semdefect.edge.image import list_images, open_gray, to_pixels, to_tensor
 from semdefect.edge.metadata import ModelMetadata
 
 __all__ = [
+    "AdaptiveClassifier",
     "EdgeClassifier",
     "Failure",
     "ModelMetadata",

@@ -35,6 +35,17 @@ def number(value: Any, name: str, lowest: float, highest: float) -> float:
     raise wrong(name, f"a finite number {span}", value)
 
 
+def digits(value: Any, name: str) -> str:
+    """``value``, if it is the SHA-256 of a file in 64 lower-case hexadecimal digits.
+
+    Raises:
+        UserError: when it is not.
+    """
+    if isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef"):
+        return value
+    raise wrong(name, "64 lower-case hexadecimal digits", value)
+
+
 def wrong(name: str, wanted: str, value: Any) -> UserError:
     """What to raise where field ``name`` is not ``wanted``."""
     shown = str(value) if len(str(value)) <= 60 else str(value)[:57] + "..."

@@ -5,7 +5,9 @@ prediction = classifier.classify("wafer.png")
 print(prediction.label, prediction.confidence, prediction.decision)
 """
 
+import hashlib
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semdefect.edge.guard import REASONS
+from semdefect.edge.guard import REASONS, Guard
 from semdefect.edge.image import SIZE, is_blank, open_gray, to_gray, to_pixels, to_tensor
 from semdefect.edge.metadata import METADATA_KEY, ModelMetadata
 from semdefect.edge.parallel import in_order
@@ -51,6 +53,7 @@ class Prediction:
         alternative: name of the second most probable class.
         unknown: how unlike the images of training it is, 0..1; a score, no probability.
         probabilities: class name to probability, in the model's order; they sum to 1.
+        escalated: whether a cheap model was unsure and the full one answered; False where there is one model only.
     """
 
     label: str
@@ -60,6 +63,7 @@ class Prediction:
     alternative: str
     unknown: float
     probabilities: dict[str, float]
+    escalated: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,12 +73,56 @@ class Failure:
     error: str
 
 
-class EdgeClassifier:
+class Classifier(ABC):
+    """What classifies images, one after the other. One thread at a time may use it.
+
+    Attributes:
+        classes: class names in the order of the probabilities.
+        sha256: hash of all that its answers depend on, 64 hexadecimal digits: for one model, of its file.
+    """
+
+    classes: tuple[str, ...]
+    sha256: str
+
+    @abstractmethod
+    def classify(self, image: str | Path | Image.Image) -> Prediction:
+        """Classify one image file or Pillow image of any size and mode.
+
+        Raises:
+            UserError: when the image cannot be read; see ``semdefect.edge.image.open_gray``.
+        """
+
+    def classify_many(self, paths: Iterable[str | Path]) -> Iterator[Prediction | Failure]:
+        """Classify image files; yields one result a path, in order, a ``Failure`` for a bad file.
+
+        Raises:
+            UserError: when the network itself fails.
+        """
+        return (result for _, result in self.stream(paths))
+
+    def stream(self, paths: Iterable[AnyPath]) -> Iterator[tuple[AnyPath, Prediction | Failure]]:
+        """``classify_many`` with the path beside each result, for paths that come one by one.
+
+        Files are decoded by ``DECODERS`` threads; ``paths`` is read in another one, a few images ahead. The network
+        takes one image at a time: on a CPU that is no slower than batches. Memory does not grow with the number
+        of paths.
+
+        Raises:
+            UserError: when the network itself fails.
+        """
+        with closing(in_order(_decoded, paths, DECODERS)) as images:
+            for path, image in images:
+                yield path, image if isinstance(image, Failure) else self.classify(image)
+
+
+class EdgeClassifier(Classifier):
     """An exported model, ready to run. One thread at a time may use it.
 
     Attributes:
         path: the model file.
         metadata: what the model says about itself: class names, temperature, guard.
+        classes: class names in the order of the logits.
+        sha256: hash of the model file: FP32 and INT8 of one checkpoint differ, as do two guards.
     """
 
     def __init__(self, model_path: str | Path, threads: int = 1, runtime: str = "onnxruntime") -> None:
@@ -88,9 +136,10 @@ class EdgeClassifier:
             raise UserError(f"runtime: must be {' or '.join(RUNTIMES)}, not {runtime}")
         self.path = Path(model_path)
         content = _model_bytes(self.path)
+        self.sha256 = hashlib.sha256(content).hexdigest()
         session = _session(content, self.path, threads, optimized=runtime == "onnxruntime")
         self.metadata = _metadata(session, self.path)
-        classes = len(self.metadata.classes)
+        self.classes, classes = self.metadata.classes, len(self.metadata.classes)
         _check_contract(session, self.path, classes)
         self._network: Network = (
             OnnxNetwork(session) if runtime == "onnxruntime" else _openvino(content, self.path, threads, classes)
@@ -130,47 +179,42 @@ class EdgeClassifier:
         Raises:
             UserError: when the image cannot be read; see ``semdefect.edge.image.open_gray``.
         """
-        gray = to_gray(image) if isinstance(image, Image.Image) else open_gray(image)
-        tensor = to_tensor(gray)
+        tensor = tensor_of(image)
         logits, unknown = self.answers(tensor)
-        return self._prediction(self.probabilities(logits), unknown, is_blank(tensor))
+        return predicted(self.classes, self.metadata.guard, self.probabilities(logits), unknown, is_blank(tensor))
 
-    def classify_many(self, paths: Iterable[str | Path]) -> Iterator[Prediction | Failure]:
-        """Classify image files; yields one result a path, in order, a ``Failure`` for a bad file.
 
-        Raises:
-            UserError: when the network itself fails.
-        """
-        return (result for _, result in self.stream(paths))
+def tensor_of(image: str | Path | Image.Image) -> NDArray[np.float32]:
+    """A file or Pillow image as float32 ``[1, 1, 224, 224]`` in [0, 1].
 
-    def stream(self, paths: Iterable[AnyPath]) -> Iterator[tuple[AnyPath, Prediction | Failure]]:
-        """``classify_many`` with the path beside each result, for paths that come one by one.
+    Raises:
+        UserError: when the image cannot be read; see ``semdefect.edge.image.open_gray``.
+    """
+    return to_tensor(to_gray(image) if isinstance(image, Image.Image) else open_gray(image))
 
-        Files are decoded by ``DECODERS`` threads; ``paths`` is read in another one, a few images ahead. The network
-        takes one image at a time: on a CPU that is no slower than batches. Memory does not grow with the number
-        of paths.
 
-        Raises:
-            UserError: when the network itself fails.
-        """
-        with closing(in_order(_decoded, paths, DECODERS)) as images:
-            for path, image in images:
-                yield path, image if isinstance(image, Failure) else self.classify(image)
-
-    def _prediction(self, probabilities: NDArray[np.float64], unknown: NDArray[np.float32], blank: bool) -> Prediction:
-        """From the one row of both."""
-        names, (row,) = self.metadata.classes, probabilities
-        best, second = np.argsort(-row, kind="stable")[:2]
-        reason = REASONS[self.metadata.guard.codes(probabilities, unknown, blank)[0]]
-        return Prediction(
-            label=names[best],
-            confidence=float(row[best]),
-            decision="review" if reason else "accept",
-            reason=reason or None,
-            alternative=names[second],
-            unknown=float(unknown[0]),
-            probabilities=dict(zip(names, row.tolist(), strict=True)),
-        )
+def predicted(
+    classes: tuple[str, ...],
+    guard: Guard,
+    probabilities: NDArray[np.float64],
+    unknown: NDArray[np.float32],
+    blank: bool,
+    escalated: bool = False,
+) -> Prediction:
+    """What ``guard`` makes of one image's calibrated ``probabilities [1, classes]`` and ``unknown [1]``."""
+    (row,) = probabilities
+    best, second = np.argsort(-row, kind="stable")[:2]
+    reason = REASONS[guard.codes(probabilities, unknown, blank)[0]]
+    return Prediction(
+        label=classes[best],
+        confidence=float(row[best]),
+        decision="review" if reason else "accept",
+        reason=reason or None,
+        alternative=classes[second],
+        unknown=float(unknown[0]),
+        probabilities=dict(zip(classes, row.tolist(), strict=True)),
+        escalated=escalated,
+    )
 
 
 def _decoded(path: str | Path) -> Image.Image | Failure:

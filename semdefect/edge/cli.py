@@ -26,14 +26,14 @@ import numpy as np
 
 import semdefect
 from semdefect.edge.bench_command import add_bench
-from semdefect.edge.classifier import EdgeClassifier, Failure
+from semdefect.edge.classifier import Classifier, Failure
 from semdefect.edge.ending import Ended, check, ended_by_signals
 from semdefect.edge.guard import REASONS
 from semdefect.edge.guard_scoring import guard_figures
 from semdefect.edge.image import list_images
 from semdefect.edge.inputs import SUFFIXES, Images, listed, named
 from semdefect.edge.loop import add_adopt, add_watch
-from semdefect.edge.options import add_model_options, print_error, results_file
+from semdefect.edge.options import add_model_options, open_classifier, print_error, print_summary, results_file
 from semdefect.edge.results import Results
 from semdefect.edge.rows import row
 from semdefect.edge.scoring import score
@@ -110,6 +110,7 @@ def _add_classify(commands: Any) -> None:
         "  semdefect classify images/ --threads 2\n"
         "  semdefect classify images/ --output results.csv\n"
         "  semdefect classify images/ --output results.csv --resume     # after an interruption\n"
+        "  semdefect classify images/ --model models/edge/student_w8.onnx --adaptive\n"
         "  find lots -name '*.png' -print0 | semdefect classify - --null --output results.jsonl",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -131,7 +132,7 @@ def _add_classify(commands: Any) -> None:
         action="store_true",
         help="go on with an output that is there: rows that it holds are kept and not computed again",
     )
-    command.set_defaults(run=_classify, wrong_usage=command.error)
+    command.set_defaults(run=_classify)
 
 
 def _add_score(commands: Any) -> None:
@@ -154,10 +155,10 @@ def _add_score(commands: Any) -> None:
 def _classify(options: argparse.Namespace) -> int:
     """Print or write one line an image; 1 when any could not be read."""
     images = _requested(options)
-    classifier = EdgeClassifier(options.model, options.threads, options.runtime)
+    classifier = open_classifier(options)
     if options.output:
         return _classify_into(options.output, images, classifier, options)
-    table = PredictionTable(() if images.total is None else images.paths, classifier.metadata.classes)
+    table = PredictionTable(() if images.total is None else images.paths, classifier.classes)
     if not options.json and not images.alone:
         print(table.header())
     # The lines of the table are the progress where a person sees them.
@@ -173,6 +174,7 @@ def _classify(options: argparse.Namespace) -> int:
             print(json.dumps(row(path, result)), flush=True)
         elif not (images.alone and failures):
             print(table.row(path, result), flush=images.total is None)  # whoever writes the list may wait for it
+    print_summary(classifier)
     if failures:
         print_error(first if images.alone else f"{failures} of {read} images could not be read")
     return 1 if failures else 0
@@ -190,7 +192,7 @@ def _requested(options: argparse.Namespace) -> Images:
     return listed(options.null) if from_list else named([Path(path) for path in options.paths])
 
 
-def _classify_into(output: Path, images: Images, classifier: EdgeClassifier, options: argparse.Namespace) -> int:
+def _classify_into(output: Path, images: Images, classifier: Classifier, options: argparse.Namespace) -> int:
     """Write one row an image; 1 when any could not be read, now or before."""
     with Results(output, classifier, options.resume) as results:
         earlier = results.count.total()
@@ -203,6 +205,7 @@ def _classify_into(output: Path, images: Images, classifier: EdgeClassifier, opt
                 print(json.dumps(row(path, result)), flush=True)
     if not options.json:
         print(f"{output}: {results.summary()}" + (f"; {earlier} of them from before" if earlier else ""))
+    print_summary(classifier)
     unreadable = results.count["error"]
     if unreadable:
         print_error(f"{unreadable} of {results.count.total()} images could not be read; {output} says why")
@@ -211,8 +214,8 @@ def _classify_into(output: Path, images: Images, classifier: EdgeClassifier, opt
 
 def _score(options: argparse.Namespace) -> int:
     """Print the figures of a model on a labelled folder; 1 when any image could not be read."""
-    classifier = EdgeClassifier(options.model, options.threads, options.runtime)
-    classes = classifier.metadata.classes
+    classifier = open_classifier(options)
+    classes = classifier.classes
     labelled = _labelled_images(options.folder, classes)
     paths = [path for path, _ in labelled]
     truth, probabilities, codes, unreadable = [], [], [], []
@@ -235,6 +238,7 @@ def _score(options: argparse.Namespace) -> int:
         if options.json
         else f"{options.model} on {options.folder}\n\n{score_text(figures)}"
     )
+    print_summary(classifier)
     for failure in unreadable:
         print_error(failure["error"])
     if unreadable:

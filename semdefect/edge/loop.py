@@ -6,10 +6,10 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from semdefect.edge.classifier import EdgeClassifier, Failure
+from semdefect.edge.classifier import Failure
 from semdefect.edge.image import list_images
 from semdefect.edge.inputs import SUFFIXES
-from semdefect.edge.options import add_model_options, print_error, results_file
+from semdefect.edge.options import add_model_options, open_classifier, print_error, print_summary, results_file
 from semdefect.edge.results import Results
 from semdefect.edge.review import ReviewFolder, adopt
 from semdefect.edge.rows import row
@@ -80,8 +80,8 @@ def _watch(options: argparse.Namespace) -> int:
     list_images(folder)  # refuses a folder that is not there before anything is written
     if review.resolve() in (folder.resolve(), *folder.resolve().parents):
         raise UserError(f"{folder}: is the review folder {review} or in it; pass another --review")
-    classifier = EdgeClassifier(options.model, options.threads, options.runtime)
-    classes = classifier.metadata.classes
+    classifier = open_classifier(options)
+    classes = classifier.classes
     table = PredictionTable((), classes)
     failed = False
     output = options.output or review / "results.jsonl"
@@ -93,6 +93,7 @@ def _watch(options: argparse.Namespace) -> int:
         for path, result in watch(watched, classifier, results, ReviewFolder(review, classes), options.once):
             failed |= isinstance(result, Failure)
             print(json.dumps(row(path, result)) if options.json else table.row(path, result), flush=True)
+    print_summary(classifier)
     return 1 if failed else 0
 
 

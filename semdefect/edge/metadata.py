@@ -3,14 +3,17 @@
 The export stage writes ``{METADATA_KEY: metadata.to_json()}`` into the model, the device reads it back.
 """
 
+import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from semdefect.edge.checks import field, number, wrong
+from semdefect.edge.checks import digits, field, number, wrong
 from semdefect.edge.guard import Guard
 from semdefect.edge.image import SIZE
+from semdefect.edge.pair import Pair
 from semdefect.errors import UserError
 
 #: Name of the ONNX metadata property.
@@ -36,6 +39,7 @@ class ModelMetadata:
         guard: which predictions a person has to look at; as many thresholds as classes.
         precision: one of ``PRECISIONS``.
         checkpoint_sha256: hash of the checkpoint that was exported, 64 lower-case hexadecimal digits.
+        pairs: with which full models it can be used as the cheap one, by the precision of their file.
 
     Raises:
         UserError: when a value is outside its range, naming the field.
@@ -46,21 +50,27 @@ class ModelMetadata:
     guard: Guard
     precision: str
     checkpoint_sha256: str
+    pairs: Mapping[str, Pair] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check every field, so that neither a writer nor a reader can hold an invalid one."""
         _check_classes(self.classes)
         object.__setattr__(self, "classes", tuple(self.classes))
         object.__setattr__(self, "temperature", number(self.temperature, "temperature", 0.0, math.inf))
-        if len(self.guard.thresholds) != len(self.classes):
-            raise wrong("guard.thresholds", f"{len(self.classes)} numbers, one a class", self.guard.thresholds)
+        self._check_thresholds(self.guard, "guard.thresholds")
         if self.temperature == 0:
             raise UserError("model metadata: temperature must be above 0; export the model again")
         if self.precision not in PRECISIONS:
             raise wrong("precision", " or ".join(PRECISIONS), self.precision)
-        digits = self.checkpoint_sha256
-        if not isinstance(digits, str) or len(digits) != 64 or not set(digits) <= set("0123456789abcdef"):
-            raise wrong("checkpoint_sha256", "64 lower-case hexadecimal digits", digits)
+        digits(self.checkpoint_sha256, "checkpoint_sha256")
+        for precision, pair in self.pairs.items():
+            if precision not in PRECISIONS:
+                raise wrong("pairs", f"JSON objects under {' or '.join(PRECISIONS)}", precision)
+            self._check_thresholds(pair.guard, "pairs.guard.thresholds")
+
+    def _check_thresholds(self, guard: Guard, name: str) -> None:
+        if len(guard.thresholds) != len(self.classes):
+            raise wrong(name, f"{len(self.classes)} numbers, one a class", guard.thresholds)
 
     def to_json(self) -> str:
         """The metadata on one line of JSON; equal metadata give equal bytes."""
@@ -73,6 +83,8 @@ class ModelMetadata:
             "precision": self.precision,
             "checkpoint_sha256": self.checkpoint_sha256,
         }
+        if self.pairs:
+            content["pairs"] = {precision: pair.content() for precision, pair in self.pairs.items()}
         return json.dumps(content, sort_keys=True, allow_nan=False)
 
     @classmethod
@@ -101,7 +113,14 @@ class ModelMetadata:
             guard=Guard.from_content(field(content, "guard")),
             precision=field(content, "precision"),
             checkpoint_sha256=field(content, "checkpoint_sha256"),
+            pairs=_pairs(content.get("pairs", {})),
         )
+
+
+def _pairs(content: Any) -> dict[str, Pair]:
+    if not isinstance(content, dict):
+        raise wrong("pairs", "a JSON object", content)
+    return {precision: Pair.from_content(pair) for precision, pair in content.items()}
 
 
 def _check_classes(classes: Any) -> None:

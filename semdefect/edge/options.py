@@ -5,16 +5,19 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from semdefect.edge.classifier import MAX_THREADS
+from semdefect.edge.adaptive import AdaptiveClassifier
+from semdefect.edge.classifier import MAX_THREADS, Classifier, EdgeClassifier
 from semdefect.edge.rows import FORMATS
 from semdefect.edge.runtime import RUNTIMES
 from semdefect.edge.table import printable
 
 DEFAULT_MODEL = Path("models/edge/student_int8.onnx")
+#: Name of the cheap model's file, which lies beside those it can be used with.
+CHEAP = "student_fast.onnx"
 
 
 def add_model_options(command: argparse.ArgumentParser, json_help: str) -> None:
-    """Add ``--model``, ``--threads``, ``--runtime`` and ``--json``."""
+    """Add ``--model``, ``--threads``, ``--runtime``, ``--json`` and the options of adaptive inference."""
     command.add_argument(
         "--model",
         type=Path,
@@ -27,6 +30,37 @@ def add_model_options(command: argparse.ArgumentParser, json_help: str) -> None:
     )
     add_runtime(command)
     command.add_argument("--json", action="store_true", help=json_help)
+    command.add_argument(
+        "--adaptive",
+        action="store_true",
+        help=f"ask a cheap model first, and the --model only where that is unsure (default: {CHEAP} beside it)",
+    )
+    command.add_argument("--cheap", type=Path, metavar="FILE", help="the cheap model of --adaptive")
+    command.add_argument(
+        "--latency-budget-ms",
+        type=float,
+        metavar="MS",
+        help="with --adaptive: leave the --model out where an image would take longer; those go to review",
+    )
+    command.set_defaults(wrong_usage=command.error)
+
+
+def open_classifier(options: argparse.Namespace) -> Classifier:
+    """What the options of `add_model_options` ask for. Ends with 2 where they contradict."""
+    if not options.adaptive and (options.cheap or options.latency_budget_ms is not None):
+        options.wrong_usage("--cheap and --latency-budget-ms belong to adaptive inference: pass --adaptive as well")
+    full = EdgeClassifier(options.model, options.threads, options.runtime)
+    if not options.adaptive:
+        return full
+    cheap = EdgeClassifier(options.cheap or options.model.with_name(CHEAP), options.threads, options.runtime)
+    return AdaptiveClassifier(cheap, full, options.latency_budget_ms)
+
+
+def print_summary(classifier: Classifier) -> None:
+    """Tell on standard error how often the full model was asked, where there are two."""
+    if isinstance(classifier, AdaptiveClassifier):
+        sys.stdout.flush()  # in order with the results, where both go to one place
+        print(classifier.summary(), file=sys.stderr)
 
 
 def add_runtime(command: argparse.ArgumentParser) -> None:

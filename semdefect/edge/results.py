@@ -1,6 +1,5 @@
 """A file of results that grows row by row and can be gone on with, however the program ended."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import FileIO
@@ -8,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from semdefect.edge.classifier import EdgeClassifier, Failure, Prediction
+from semdefect.edge.classifier import Classifier, Failure, Prediction
 from semdefect.edge.rows import Csv, Format, JsonLines, one_line, row
 from semdefect.errors import UserError
 
@@ -32,7 +31,7 @@ class Results:
     def __init__(
         self,
         path: Path,
-        classifier: EdgeClassifier,
+        classifier: Classifier,
         resume: bool = False,
         more: Sequence[str] = (),
         one_model: bool = True,
@@ -50,8 +49,8 @@ class Results:
         self.count: Counter[str] = Counter()
         self.earlier: Counter[tuple[str, ...]] = Counter()
         self._more = tuple(more)
-        self._model = _digits(classifier.path)
-        self._format: Format = Csv(classifier.metadata.classes, (*more, "model")) if _is_csv(path) else JsonLines()
+        self._model = classifier.sha256[:DIGITS]
+        self._format: Format = Csv(classifier.classes, (*more, "model")) if _is_csv(path) else JsonLines()
         self._file = _opened(path, resume)
         try:
             end = _end_of_rows(path)
@@ -127,11 +126,6 @@ def row_key(path: str | Path, *more: Any) -> tuple[str, ...]:
 
 def _is_csv(path: Path) -> bool:
     return path.suffix.lower() == ".csv"
-
-
-def _digits(model: Path) -> str:
-    with model.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS]
 
 
 def _another_model(path: Path, earlier: str, now: str) -> str:

@@ -4,6 +4,7 @@ A network of either kind has one method ``run``: float32 ``[N, 1, 224, 224]`` in
 each time. One thread at a time may call it.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -15,7 +16,6 @@ from semdefect.errors import UserError
 #: The first is the default and needs nothing else installed.
 RUNTIMES = ("onnxruntime", "openvino")
 
-
 #: The outputs of a model file.
 OUTPUTS = ("logits", "unknown")
 
@@ -25,6 +25,11 @@ class Answers(NamedTuple):
 
     logits: NDArray[np.float32]
     unknown: NDArray[np.float32]
+
+
+def joined(answers: Sequence[Answers]) -> Answers:
+    """The answers to several batches as those to one."""
+    return Answers(*map(np.concatenate, zip(*answers, strict=True)))
 
 
 class Network(Protocol):

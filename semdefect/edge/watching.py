@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 
-from semdefect.edge.classifier import EdgeClassifier, Failure, Prediction
+from semdefect.edge.classifier import Classifier, Failure, Prediction
 from semdefect.edge.ending import check
 from semdefect.edge.image import list_images
 from semdefect.edge.results import Results, row_key
@@ -87,7 +87,7 @@ class WatchedFolder:
 
 def watch(
     folder: WatchedFolder,
-    classifier: EdgeClassifier,
+    classifier: Classifier,
     results: Results,
     review: ReviewFolder,
     once: bool = False,

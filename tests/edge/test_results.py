@@ -93,7 +93,7 @@ def test_both_follow_the_fields_of_a_prediction(monkeypatch, tmp_path):
     monkeypatch.setattr(rows, "Prediction", Later)
     table = rows.Csv(("a", "b"), ("model",))
     assert table.columns[-3:] == ["operator", "error", "model"]
-    result = Later("a", 0.75, "review", "ambiguous", "b", 0.1, {"a": 0.75, "b": 0.25}, "Ada")
+    result = Later("a", 0.75, "review", "ambiguous", "b", 0.1, {"a": 0.75, "b": 0.25}, False, "Ada")
     for path, made in (("x.png", result), ("y.png", Failure("y.png: is empty, copy it"))):
         content = rows.row(path, made, model="12")
         (text,) = table.rows([table.header.decode(), table.line(content).decode()])

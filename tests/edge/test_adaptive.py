@@ -1,0 +1,163 @@
+"""Two models in turn: the full one answers where the cheap one is unsure, and where there is time."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import LEVELS, gray_image, guard, metadata, write_image, write_model
+from PIL import Image
+
+from semdefect import CLASSES
+from semdefect.edge import AdaptiveClassifier, EdgeClassifier, adaptive
+from semdefect.edge.metadata import METADATA_KEY, ModelMetadata
+from semdefect.edge.pair import Pair
+from semdefect.edge.results import Results
+from semdefect.errors import UserError
+
+FULL_SHA256 = "0123456789abcdef" * 4
+SURE, UNSURE = LEVELS[2], 35  # the second lies between two classes
+
+
+def write_cheap(path, enough=0.9, full_sha256=FULL_SHA256, precision="fp32", **changes):
+    pair = Pair(full_sha256, enough, guard(**changes))
+    about = metadata(checkpoint_sha256="f" * 64, guard=guard(1.01), pairs={precision: pair})
+    return write_model(path, {METADATA_KEY: about.to_json()}, sharpness=300.0)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A cheap file and the full one it belongs to, ``student_fast.onnx`` and ``student.onnx``."""
+    (tmp_path / "models").mkdir()
+    return write_cheap(tmp_path / "models/student_fast.onnx"), write_model(tmp_path / "models/student.onnx")
+
+
+def pair_of(files, budget=None):
+    cheap, full = map(EdgeClassifier, files)
+    return AdaptiveClassifier(cheap, full, budget), cheap, full
+
+
+def test_the_full_model_answers_where_the_cheap_one_is_unsure(files):
+    pair, cheap, full = pair_of(files)
+    sure, unsure = pair.classify(gray_image(SURE)), pair.classify(gray_image(UNSURE))
+    assert not sure.escalated and unsure.escalated
+    assert sure.probabilities == cheap.classify(gray_image(SURE)).probabilities
+    assert unsure.probabilities == full.classify(gray_image(UNSURE)).probabilities != sure.probabilities
+    assert (pair.images, pair.escalated, pair.hurried) == (2, 1, 0)
+    assert pair.summary() == "adaptive: 1 of 2 images (50.0%) asked the full model"
+
+
+def test_the_guard_is_that_of_the_pair(files):
+    pair, cheap, _ = pair_of(files)
+    assert pair.classify(gray_image(SURE)).decision == "accept"
+    assert cheap.classify(gray_image(SURE)).decision == "review"  # alone it promises nothing
+    assert pair.classify(gray_image(251)).reason == "unknown"
+
+
+def test_a_blank_image_needs_no_second_opinion(files):
+    pair, _, _ = pair_of(files)
+    prediction = pair.classify(Image.new("L", (64, 48), UNSURE))
+    assert (prediction.reason, prediction.escalated) == ("blank", False)
+
+
+def test_without_time_the_full_model_is_left_out_and_a_person_decides(files):
+    pair, cheap, _ = pair_of(files, budget=1e-6)
+    assert pair.classify(gray_image(SURE)).decision == "accept"
+    hurried = pair.classify(gray_image(UNSURE))
+    assert (hurried.decision, hurried.reason, hurried.escalated) == ("review", "ambiguous", False)
+    assert hurried.probabilities == cheap.classify(gray_image(UNSURE)).probabilities
+    assert pair.classify(gray_image(251)).reason == "unknown"
+    assert pair.hurried == 1 and "1 more were not, for want of time" in pair.summary()
+
+
+def test_on_a_busy_processor_fewer_images_are_escalated(files, monkeypatch):
+    """The clock runs by what the models take: 2 ms the cheap one, 10 ms the full one, thrice that under load."""
+    now, load = [0.0], [1]
+    monkeypatch.setattr(adaptive, "perf_counter", lambda: now[0])
+    cheap, full = map(EdgeClassifier, files)
+    for model, seconds in ((cheap, 0.002), (full, 0.010)):
+
+        def timed(batch, answers=model.answers, seconds=seconds):
+            now[0] += seconds * load[0]
+            return answers(batch)
+
+        monkeypatch.setattr(model, "answers", timed)
+    pair = AdaptiveClassifier(cheap, full, latency_budget_ms=20)
+    asked = []
+    for load[0] in (1, 3, 1):
+        asked.append(pair.classify(gray_image(UNSURE)).escalated)
+    assert asked == [True, False, True]
+
+
+def test_time_enough_changes_nothing(files):
+    plain, budgeted = pair_of(files)[0], pair_of(files, budget=60_000)[0]
+    for level in (SURE, UNSURE, 251):
+        assert plain.classify(gray_image(level)) == budgeted.classify(gray_image(level))
+
+
+@pytest.mark.parametrize("changes", [{"full_sha256": "a" * 64}, {"precision": "int8"}])
+def test_files_that_are_no_pair_are_refused(files, changes):
+    cheap, full = write_cheap(files[0], **changes), files[1]
+    with pytest.raises(UserError, match=r"student_fast\.onnx: was not exported for use with .*student\.onnx; pass two"):
+        AdaptiveClassifier(EdgeClassifier(cheap), EdgeClassifier(full))
+
+
+@pytest.mark.parametrize("budget", [0.0, -1.0, float("nan")])
+def test_a_budget_is_above_zero(files, budget):
+    with pytest.raises(UserError, match="latency budget: must be above 0 ms"):
+        pair_of(files, budget)
+
+
+def test_rows_of_one_model_and_of_a_pair_do_not_mix(files, tmp_path):
+    pair, _, full = pair_of(files)
+    with Results(tmp_path / "r.csv", full):
+        pass
+    with Results(tmp_path / "r.csv", full, resume=True) as results:
+        image = write_image(tmp_path / "a.png", SURE)
+        results.write(image, full.classify(image))
+    with pytest.raises(UserError, match="has rows of another model"):
+        Results(tmp_path / "r.csv", pair, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("full_sha256", [None, "ab", 7]),
+        ("enough", [None, -0.1, "1", float("nan")]),
+        ("guard", [None, {}, {**guard().content(), "thresholds": [0.9] * 7}]),
+    ],
+)
+def test_each_field_of_a_pair_is_checked(key, values):
+    content = json.loads(metadata(pairs={"fp32": Pair(FULL_SHA256, 0.5, guard())}).to_json())
+    assert ModelMetadata.from_json(json.dumps(content)).pairs["fp32"].enough == 0.5
+    for value in values:
+        changed = {"fp32": {**content["pairs"]["fp32"], key: value}}
+        with pytest.raises(
+            UserError, match=r"model metadata: (pairs\.)?" + ("(guard|pairs)" if key == "guard" else key)
+        ):
+            ModelMetadata.from_json(json.dumps({**content, "pairs": changed}))
+    for pairs in (None, [], {"int4": content["pairs"]["fp32"]}):
+        with pytest.raises(UserError, match="model metadata: pairs"):
+            ModelMetadata.from_json(json.dumps({**content, "pairs": pairs}))
+
+
+def test_on_the_command_line(command, files, tmp_path):
+    for name, level in zip(CLASSES, LEVELS, strict=True):
+        write_image(tmp_path / f"images/{name}.png", level)
+    write_image(tmp_path / "images/between.png", UNSURE)
+    done = command("classify", "images", "--model", files[1], "--adaptive", "--json")
+    rows = {row["path"]: row for row in map(json.loads, done.stdout.splitlines())}
+    assert [path for path, row in rows.items() if row["escalated"]] == ["images/between.png"]
+    assert done.stderr == "adaptive: 1 of 9 images (11.1%) asked the full model\n" and done.returncode == 0
+    command("classify", "images", "--model", files[1], "--adaptive", "--output", "r.csv")
+    assert np.sum([line.split(",")[-3] == "True" for line in (tmp_path / "r.csv").read_text().splitlines()]) == 1
+    hurried = command("classify", "images", "--model", files[1], "--adaptive", "--latency-budget-ms", "1e-9")
+    assert "0 of 9 images (0.0%) asked the full model; 1 more were not, for want of time" in hurried.stderr
+
+
+def test_what_belongs_to_adaptive_inference_is_said(command, files, tmp_path):
+    write_image(tmp_path / "a.png", SURE)
+    done = command("classify", "a.png", "--model", files[1], "--latency-budget-ms", "5")
+    assert done.returncode == 2 and "pass --adaptive as well" in done.stderr
+    files[0].unlink()
+    done = command("classify", "a.png", "--model", files[1], "--adaptive")
+    assert done.returncode == 1 and "student_fast.onnx: no such model" in done.stderr
