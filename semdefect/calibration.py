@@ -104,6 +104,29 @@ def needed_images(target_purity: float, confidence: float) -> int:
     return math.ceil(math.log(1 - confidence) / math.log(target_purity))
 
 
+def enough_confidence(cheap: NDArray[np.floating], full: NDArray[np.floating], agreement: float) -> float:
+    """The lowest confidence from which on a cheap model's answer may stand beside a full one's.
+
+    With it, the pair and the full model alone name the same class on a share of at least ``agreement`` of these images.
+    As many errors as that may change are a bound on what the pair can lose; it needs no labels.
+
+    Args:
+        cheap: calibrated probabilities of the cheap model, ``[N, classes]``.
+        full: of the full one.
+        agreement: in [0, 1].
+
+    Returns:
+        A confidence in [0, 1], or `REVIEW_ALL` where the full model always has to be asked.
+    """
+    sure = cheap.max(axis=1)
+    order = np.argsort(-sure, kind="stable")
+    differ = np.cumsum((cheap.argmax(axis=1) != full.argmax(axis=1))[order])
+    allowed = np.flatnonzero(differ <= round((1 - agreement) * len(sure), 6))
+    last = np.append(sure[order][1:] != sure[order][:-1], True)  # one threshold takes equal confidences or none
+    kept = allowed[last[allowed]]
+    return max(float(sure[order][kept[-1]]) - _LAST_DIGITS, 0.0) if len(kept) else REVIEW_ALL
+
+
 def unknown_threshold(scores: NDArray[np.floating], false_alarms: float, confidence: float) -> float:
     """The lowest score that at most ``false_alarms`` of images like these exceed, with a probability of ``confidence``.
 

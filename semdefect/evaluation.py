@@ -1,7 +1,7 @@
 """The exported files scored on images that training never saw, through the device's own code."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ from scipy.special import softmax
 from tqdm import tqdm
 
 from semdefect import CLASSES
+from semdefect.edge.adaptive import AdaptiveClassifier
 from semdefect.edge.classifier import EdgeClassifier
-from semdefect.edge.guard import ACCEPTED
+from semdefect.edge.guard import ACCEPTED, REASONS
 from semdefect.edge.guard_scoring import guard_figures
 from semdefect.edge.image import SIZE, is_blank, open_gray, to_pixels, to_tensor
-from semdefect.edge.runtime import Answers
+from semdefect.edge.runtime import Answers, joined
 from semdefect.edge.scoring import expected_calibration_error, score
 from semdefect.manifest import IMAGES, Row
 from semdefect.network import load_network, predict
@@ -26,7 +27,10 @@ from semdefect.seeds import TEST
 from semdefect.synthesis import corrupt
 from semdefect.training_data import fresh_images
 
-MODELS = ("teacher", "student_fp32", "student_int8", "student_w8")
+FILES = ("student_fp32", "student_int8", "student_w8", "student_fast")
+#: What is scored: teacher, files, and the fast file with the one that it is meant to spare.
+MODELS = ("teacher", *FILES, "adaptive")
+SPARED = "student_w8"
 #: The file that goes to the device: its figures are the ones in the plots.
 SHIPPED = "student_int8"
 
@@ -87,8 +91,7 @@ def _render(per_class: int, seed: int) -> TestSet:
 def run_edge(classifier: EdgeClassifier, images: Sequence[Image.Image], name: str) -> Answers:
     """Answers to N images, one at a time, as on the device."""
     bar = tqdm(images, desc=name, unit="image", disable=None, leave=False)
-    answers = [classifier.answers(to_tensor(image)) for image in bar]
-    return Answers(*map(np.concatenate, zip(*answers, strict=True)))
+    return joined([classifier.answers(to_tensor(image)) for image in bar])
 
 
 def run_teacher(checkpoint: Path, images: Sequence[Image.Image]) -> NDArray[np.float32]:
@@ -106,12 +109,14 @@ class Outcome:
         probabilities: calibrated, ``[N, 8]``.
         truth: class numbers ``[N]``.
         codes: the guard's decisions ``[N]``, see `semdefect.edge.guard.Guard.codes`.
+        escalated: where two models answered in turn, for which images the full one did, ``[N]``.
     """
 
     raw: NDArray[np.float64]
     probabilities: NDArray[np.float64]
     truth: NDArray[np.int64]
     codes: NDArray[np.int64]
+    escalated: NDArray[np.bool_] | None = None
 
     @property
     def predicted(self) -> NDArray[np.int64]:
@@ -123,18 +128,19 @@ class Outcome:
         return score(self.truth, self.probabilities, CLASSES) | {
             "calibration_error_before": expected_calibration_error(self.raw, self.truth),
             "guard": guard_figures(self.probabilities, self.truth, self.codes, CLASSES),
+            "escalated": None if self.escalated is None else float(self.escalated.mean()),
         }
 
 
 def load_students(edge: Path, threads: int) -> dict[str, EdgeClassifier]:
     """The exported files in the folder ``edge`` by name, on ``threads`` threads of ONNX Runtime."""
-    return {name: EdgeClassifier(edge / f"{name}.onnx", threads) for name in MODELS[1:]}
+    return {name: EdgeClassifier(edge / f"{name}.onnx", threads) for name in FILES}
 
 
 def run_models(
     students: dict[str, EdgeClassifier], teacher: Path, sets: dict[str, TestSet], threads: int
 ) -> dict[str, dict[str, Outcome]]:
-    """Outcome of each model on each test set, ``[model][test set]``.
+    """Outcome of each of `MODELS` on each test set, ``[model][test set]``.
 
     Args:
         students: the exported files by name.
@@ -156,18 +162,27 @@ def run_models(
             codes = student.metadata.guard.codes(probabilities, unknown, blank)
             raw = softmax(logits.astype(np.float64), axis=1)
             outcomes[name][set_name] = Outcome(raw, probabilities, images.truth, codes)
+        outcomes["adaptive"][set_name] = run_adaptive(students, images, f"adaptive, {set_name}")
     for by_set in outcomes.values():
         by_set["mixed"] = _both(by_set["clean"], by_set["noisy"])
     return {name: {key: by_set[key] for key in sets} for name, by_set in outcomes.items()}
 
 
+def run_adaptive(students: dict[str, EdgeClassifier], images: TestSet, name: str) -> Outcome:
+    """Outcome of the fast file and, where it is unsure, the one that it spares."""
+    pair = AdaptiveClassifier(students["student_fast"], students[SPARED])
+    said = [pair.classify(image) for image in tqdm(images.images, desc=name, unit="image", disable=None, leave=False)]
+    probabilities = np.array([list(one.probabilities.values()) for one in said])
+    codes = np.array([REASONS.index(one.reason or "") for one in said])
+    return Outcome(probabilities, probabilities, images.truth, codes, np.array([one.escalated for one in said]))
+
+
 def _both(first: Outcome, second: Outcome) -> Outcome:
-    return Outcome(
-        np.concatenate([first.raw, second.raw]),
-        np.concatenate([first.probabilities, second.probabilities]),
-        np.concatenate([first.truth, second.truth]),
-        np.concatenate([first.codes, second.codes]),
-    )
+    def both(name: str) -> Any:
+        parts = getattr(first, name), getattr(second, name)
+        return None if parts[0] is None else np.concatenate(parts)
+
+    return Outcome(*(both(field.name) for field in fields(Outcome)))
 
 
 def foreign_figures(
@@ -216,6 +231,7 @@ def summarise(
             figure: {key: details[SHIPPED][key]["guard"][figure] for key in outcomes[SHIPPED]}
             for figure in ("purity", "rejection_rate", "unknown")
         },
+        "adaptive_escalated": {key: details["adaptive"][key]["escalated"] for key in outcomes[SHIPPED]},
         "foreign_called_unknown": foreign[SHIPPED],
         "escape_rate": shipped["escape_rate"],
         "overkill_rate": shipped["overkill_rate"],

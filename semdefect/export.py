@@ -22,7 +22,7 @@ from semdefect.edge.classifier import EdgeClassifier
 from semdefect.edge.guard import ACCEPTED, Guard
 from semdefect.edge.image import SIZE
 from semdefect.edge.metadata import METADATA_KEY, ModelMetadata
-from semdefect.edge.runtime import OUTPUTS, Answers
+from semdefect.edge.runtime import OUTPUTS, Answers, joined
 from semdefect.errors import UserError
 from semdefect.images import ImageSet, load_images
 from semdefect.manifest import SPLITS, Row, read_manifest
@@ -142,12 +142,7 @@ def export_student(checkpoint: Path, folder: Path, metrics: Path, bars: ExportOn
     about = ModelMetadata(CLASSES, 1.0, review_all(len(CLASSES)), "fp32", file_sha256(checkpoint))
     variants = _variants(network, about, validation, threads)
     plain = variants["fp32"].logits
-    difference = float(np.abs(predict(network, validation.pixels).numpy() - plain).max())
-    if difference > bars.torch_tolerance:
-        raise UserError(
-            f"{checkpoint}: ONNX and torch logits differ by up to {difference:.2g}, more than "
-            f"export_onnx.torch_tolerance {bars.torch_tolerance:g}"
-        )
+    difference = check_difference(checkpoint, network, plain, validation, bars)
     rounded = [precision for precision in FILES if precision != "fp32"]
     agreement = {precision: _agreement(plain, variants[precision].logits) for precision in rounded}
     for precision, share in agreement.items():
@@ -160,7 +155,7 @@ def export_student(checkpoint: Path, folder: Path, metrics: Path, bars: ExportOn
     temperature = fit_temperature(plain, labels)
     alone = one_a_group(rows)
     for file, variant in variants.items():
-        probabilities = softmax(variant.logits.astype(np.float64) / temperature, axis=1)
+        probabilities = calibrated(variant.logits, temperature)
         guard = calibrated_guard(probabilities[alone], variant.unknown[alone], labels[alone], bars)
         about = replace(about, temperature=temperature, guard=guard, precision=file)
         save_onnx(variant.model, about, folder / FILES[file])
@@ -177,6 +172,28 @@ def export_student(checkpoint: Path, folder: Path, metrics: Path, bars: ExportOn
     }
     write_json(metrics, figures, digits=6)
     write_json(metrics.with_name("quantization.json"), _quantization(network, variants, validation), digits=3)
+
+
+def check_difference(
+    checkpoint: Path, network: SemNetwork, logits: NDArray[np.float32], images: ImageSet, bars: ExportOnnx
+) -> float:
+    """The largest difference between the FP32 file's ``logits`` of ``images`` and those of the network.
+
+    Raises:
+        UserError: it is more than ``bars.torch_tolerance``.
+    """
+    difference = float(np.abs(predict(network, images.pixels).numpy() - logits).max())
+    if difference > bars.torch_tolerance:
+        raise UserError(
+            f"{checkpoint}: ONNX and torch logits differ by up to {difference:.2g}, more than "
+            f"export_onnx.torch_tolerance {bars.torch_tolerance:g}"
+        )
+    return difference
+
+
+def calibrated(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
+    """Probabilities ``[N, C]`` of ``logits [N, C]``, as `EdgeClassifier.probabilities` gives them."""
+    return np.asarray(softmax(logits.astype(np.float64) / temperature, axis=1))
 
 
 def one_a_group(rows: Sequence[Row]) -> NDArray[np.int64]:
@@ -219,14 +236,10 @@ def _variants(network: SemNetwork, about: ModelMetadata, images: ImageSet, threa
     fp32 = to_onnx(network)
     weights = integer_weights(fp32, scales_of(network))
     models: dict[Precision, onnx.ModelProto] = {"fp32": fp32, "int8": int8, "int8-weights": weights}
-    with tempfile.TemporaryDirectory() as scratch:
-        return {
-            precision: Variant(
-                model,
-                *_run(model, replace(about, precision=precision), Path(scratch) / FILES[precision], images, threads),
-            )
-            for precision, model in models.items()
-        }
+    return {
+        precision: Variant(model, *validated(model, replace(about, precision=precision), images, threads))
+        for precision, model in models.items()
+    }
 
 
 def scales_of(network: SemNetwork) -> dict[str, NDArray[np.float32]]:
@@ -258,13 +271,17 @@ def _quantization(network: SemNetwork, variants: dict[Precision, Variant], image
     }
 
 
-def _run(model: onnx.ModelProto, about: ModelMetadata, path: Path, images: ImageSet, threads: int) -> Answers:
-    """What the device says of ``images`` from the saved file."""
-    save_onnx(model, about, path)
-    classifier = EdgeClassifier(path, threads)
+def validated(model: onnx.ModelProto, about: ModelMetadata, images: ImageSet, threads: int) -> Answers:
+    """What the device says of ``images`` from a file of ``model``, which is not kept."""
+    with tempfile.TemporaryDirectory() as scratch:
+        save_onnx(model, about, Path(scratch) / "model.onnx")
+        return answers_of(EdgeClassifier(Path(scratch) / "model.onnx", threads), images)
+
+
+def answers_of(classifier: EdgeClassifier, images: ImageSet) -> Answers:
+    """What a file says of ``images``, which are of the device's size."""
     batches = (images.pixels.float() / 255).numpy()
-    answers = [classifier.answers(batches[start : start + 32]) for start in range(0, len(batches), 32)]
-    return Answers(*map(np.concatenate, zip(*answers, strict=True)))
+    return joined([classifier.answers(batches[start : start + 32]) for start in range(0, len(batches), 32)])
 
 
 def _power_of_ten_above(value: float) -> float:

@@ -28,6 +28,8 @@ FLAT = 0.02
 EARLY = 4
 #: Hidden units between those means and the score.
 HIDDEN = 32
+#: Blocks that a fast student keeps of a MobileNet, those down to stride 16, and channels of its head.
+SHORT, WIDE = 4, 288
 
 
 class SemNetwork(nn.Module):
@@ -58,17 +60,24 @@ class SemNetwork(nn.Module):
             pretrained=weights is not None,
             pretrained_cfg_overlay=weights or {},
         )
-        # timm draws the last layer, which no weights hold, for many classes: with eight its logits are so large that
-        # training starts with a loss of 8 and gradients a hundred times too long.
-        nn.init.trunc_normal_(backbone.get_classifier().weight, std=0.01)
-        nn.init.zeros_(backbone.get_classifier().bias)
+        _start_small(backbone.get_classifier())
         self.backbone = backbone
         features = _feature_info(backbone)
         self._level = max(index for index, feature in enumerate(features) if feature["reduction"] == 16)
         self.cells = nn.Conv2d(features[self._level]["num_chs"], len(CLASSES), 1)
         self.evidence = nn.Linear(len(CLASSES), len(CLASSES))
         self.unknown: nn.Sequential | None = None
-        self._middle = 0
+        self.short_head: ShortHead | None = None
+
+    def shorten(self) -> None:
+        """Keep the blocks down to stride 16 of a network with a MobileNetV3, and give it a new head: a fast student.
+
+        Half of the time of a small image goes into what follows, and little of what is known (docs/training.md).
+        """
+        blocks = self.backbone.blocks[:SHORT]
+        del self.backbone.conv_head, self.backbone.classifier
+        self.backbone.blocks = blocks
+        self.short_head = ShortHead(_width(blocks[-1]))
 
     def add_rounding(self) -> None:
         """Give a network with a MobileNetV3 its INT8 side; see `semdefect.rounding`. The logits stay what they are."""
@@ -77,9 +86,7 @@ class SemNetwork(nn.Module):
 
     def add_unknown(self) -> None:
         """Give a network with a MobileNetV3 a score of how unlike its training an image is; see `semdefect.unknown`."""
-        self._middle = int(_feature_info(self.backbone)[self._level]["module"].removeprefix("blocks."))
-        last = [block[-1] for block in self.backbone.blocks[:EARLY]]
-        widths = [getattr(layer, "conv_pwl", layer.conv_pw).out_channels for layer in last]
+        widths = [_width(block) for block in self.backbone.blocks[:EARLY]]
         self.unknown = nn.Sequential(nn.Linear(sum(widths), HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1), nn.Sigmoid())
 
     def early_means(self, images: Tensor) -> Tensor:
@@ -90,13 +97,17 @@ class SemNetwork(nn.Module):
         """Logits ``[N, 8]`` and how ``unknown [N]``, 0..1, each of ``images [N, 1, H, W]`` is: what is exported."""
         assert self.unknown is not None
         blocks = self._blocks(self._standard(images))
-        logits, _ = self._logits(blocks[-1], blocks[self._middle])
+        logits, _ = self._logits(blocks[-1], self._at_stride_16(blocks))
         return logits, self.unknown(_means(blocks))[:, 0]
 
     def forward(self, images: Tensor, with_cells: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Logits ``[N, 8]`` of ``images [N, 1, H, W]``; ``with_cells`` adds cell logits ``[N, 8, R/16, R/16]``."""
         standard = self._standard(images)
-        features, (middle,) = self.backbone.forward_intermediates(standard, indices=[self._level])
+        if self.short_head:
+            blocks = self._blocks(standard)
+            features, middle = blocks[-1], self._at_stride_16(blocks)
+        else:
+            features, (middle,) = self.backbone.forward_intermediates(standard, indices=[self._level])
         logits, cells = self._logits(features, middle)
         return (logits, cells) if with_cells else logits
 
@@ -113,11 +124,48 @@ class SemNetwork(nn.Module):
             outputs.append(values)
         return outputs
 
+    def _at_stride_16(self, blocks: list[Tensor]) -> Tensor:
+        return blocks[int(_feature_info(self.backbone)[self._level]["module"].removeprefix("blocks."))]
+
     def _logits(self, features: Tensor, middle: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and cell logits of what the last block and the one at stride 16 give."""
         cells: Tensor = self.cells(middle)
         strongest = cells.amax(dim=(2, 3))
-        return self.backbone.forward_head(features) + self.evidence(strongest), cells
+        head = self.short_head or self.backbone.forward_head
+        return head(features) + self.evidence(strongest), cells
+
+
+class ShortHead(nn.Module):
+    """The head of a shortened network: a 1 × 1 convolution, mean and maximum of each channel, a linear layer."""
+
+    def __init__(self, channels: int) -> None:
+        """For features of ``channels``."""
+        super().__init__()
+        self.widen, self.classifier = nn.Conv2d(channels, WIDE, 1), nn.Linear(2 * WIDE, len(CLASSES))
+        _start_small(self.classifier)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """``[N, C, h, w]`` → logits ``[N, 8]``."""
+        wide = functional.hardswish(self.widen(features))
+        logits: Tensor = self.classifier(torch.cat([wide.mean(dim=(2, 3)), wide.amax(dim=(2, 3))], dim=1))
+        return logits
+
+
+def _start_small(classifier: Any) -> None:
+    """Draw small weights for a last linear layer.
+
+    timm draws the last layer, which no weights hold, for many classes: with eight its logits are so large that training
+    starts with a loss of 8 and gradients a hundred times too long.
+    """
+    nn.init.trunc_normal_(classifier.weight, std=0.01)
+    nn.init.zeros_(classifier.bias)
+
+
+def _width(block: Any) -> int:
+    """Output channels of a block of a MobileNetV3."""
+    last = block[-1]
+    channels: int = getattr(last, "conv_pwl", last.conv_pw).out_channels
+    return channels
 
 
 def _feature_info(backbone: Any) -> list[dict[str, Any]]:
@@ -241,6 +289,8 @@ def _from_file(model: str, resolution: int, path: Path, key: str) -> SemNetwork:
         ) from None
     if network.model != model:
         raise UserError(f"{key}: {path} holds a {network.model}, not a {model}")
+    if network.short_head:
+        raise UserError(f"{key}: {path} holds a fast student, no whole network; take model.safetensors beside it")
     network.resolution, network.unknown = resolution, None  # the score is learned when all else is done
     return network
 
@@ -262,6 +312,7 @@ def save_network(network: SemNetwork, path: Path, provenance: dict[str, Any] | N
         "resolution": network.resolution,
         "rounded": network.rounded,
         "unknown": network.unknown is not None,
+        "short": network.short_head is not None,
     }
     if provenance is not None:
         about["provenance"] = provenance
@@ -296,6 +347,8 @@ def load_network(path: Path) -> SemNetwork:
         network = SemNetwork(about["model"], about["resolution"])
         if about.get("rounded"):
             network.add_rounding()
+        if about.get("short"):
+            network.shorten()
         if about.get("unknown"):
             network.add_unknown()
         network.load_state_dict(load_file(path))

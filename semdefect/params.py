@@ -117,6 +117,9 @@ class Distill(Student):
     method: Literal["kl", "standardised", "dist"]
     alpha: Share
     temperature: Positive
+    fast_resolution: Annotated[int, Field(ge=32, le=224)]
+    fast_epochs: Annotated[int, Field(ge=1)]
+    fast_learning_rate: Positive
 
 
 class ExportOnnx(Block):
@@ -124,6 +127,7 @@ class ExportOnnx(Block):
 
     torch_tolerance: Positive
     int8_agreement: Share
+    fast_agreement: Share
     target_purity: Within
     guard_confidence: Within
     unknown_false_alarms: Within

@@ -33,7 +33,9 @@ def summary_table() -> Table:
         UserError: the metrics of a run are not there.
     """
     accuracy = _read(Path("metrics/evaluate/summary.json"), "accuracy")
-    megabytes = _read(Path("metrics/export_onnx/export.json"), "megabytes")
+    megabytes: dict[str, Any] = {}
+    for file in ("export.json", "fast.json"):
+        megabytes |= _read(Path("metrics/export_onnx") / file, "megabytes")
     table = Table(title="Accuracy")
     table.add_column("model", no_wrap=True)
     test_sets = [name for name in ("clean", "noisy", "mixed", "fresh", "real") if name in accuracy]
@@ -53,7 +55,9 @@ def main() -> None:
     try:
         console = Console()
         console.print(summary_table())
-        console.print(f"files: {EDGE}/student_{{fp32,int8,w8}}.onnx; report with pictures: {REPORT}", highlight=False)
+        console.print(
+            f"files: {EDGE}/student_{{fp32,int8,w8,fast}}.onnx; report with pictures: {REPORT}", highlight=False
+        )
     except UserError as error:
         sys.exit(f"error: {error}")
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib.metadata import version
 
 import numpy as np
@@ -25,20 +25,26 @@ from semdefect.synthesis import render
 
 #: Showing an image more often in an epoch teaches the network that image.
 MOST_REPEATS = 40
-#: Where `kept_images` keeps them: a file a stream, 0.2 GB in the default run. Scratch: may be deleted between runs.
+#: Where `kept_images` keeps them: a file a stream, 0.25 GB in the default run. Scratch: may be deleted between runs.
 KEPT = SCRATCH / "fresh"
 #: Images a worker renders at a time.
 _CHUNK = 50
 
 
-def training_images(recipe: Training, stream: int, seed: int) -> ImageSet:
-    """One epoch: the training split, its real images repeated as `real_repeats` says, and fresh rendered images."""
+def training_images(recipe: Training, stream: int, seed: int, side: int | None = None) -> ImageSet:
+    """One epoch: the training split, its real images repeated as `real_repeats` says, and fresh rendered images.
+
+    Images are ``side`` px wide, or as wide as the recipe's working side.
+    """
+    side = side or recipe.resolution
     rows = read_manifest(SPLITS / "train.csv")
     repeats = real_repeats(rows, recipe.fresh_per_class, recipe.real_share)
-    split = load_images(rows, recipe.resolution).take(np.repeat(np.arange(len(rows)), repeats))
+    split = load_images(rows, side).take(np.repeat(np.arange(len(rows)), repeats))
     if not recipe.fresh_per_class:
         return split
-    fresh = kept_images(recipe.fresh_per_class, recipe.resolution, stream, seed, recipe.fresh_size)
+    # Kept at the size that they were rendered at, so that another working side needs no other images.
+    fresh = kept_images(recipe.fresh_per_class, recipe.fresh_size, stream, seed, recipe.fresh_size)
+    fresh = replace(fresh, pixels=at_resolution(fresh.pixels, side))
     return ImageSet(*map(torch.cat, zip(split.tensors(), fresh.tensors(), strict=True)))
 
 
@@ -58,9 +64,9 @@ def real_repeats(rows: Sequence[Row], fresh_per_class: int, share: float) -> NDA
     return repeats
 
 
-def validation_images(recipe: Training) -> ImageSet:
-    """The validation split."""
-    return load_images(read_manifest(SPLITS / "val.csv"), recipe.resolution)
+def validation_images(recipe: Training, side: int | None = None) -> ImageSet:
+    """The validation split; ``side`` as in `training_images`."""
+    return load_images(read_manifest(SPLITS / "val.csv"), side or recipe.resolution)
 
 
 def kept_images(per_class: int, resolution: int, stream: int, seed: int, size: int) -> ImageSet:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from semdefect.images import MASK_SIZE, ImageSet, at_resolution
 from semdefect.network import HIDDEN, SemNetwork
 from semdefect.outliers import outlier
-from semdefect.rounding import set_precision
+from semdefect.rounding import Precision, set_precision
 from semdefect.seeds import UNKNOWN, image_seed
 from semdefect.views import random_views
 
@@ -30,19 +30,22 @@ EXAMPLES = 2400
 _DECAY, _PASSES = 1.0, 40
 
 
-def learn_unknown(network: SemNetwork, data: ImageSet, seed: int, examples: int = EXAMPLES) -> None:
+def learn_unknown(
+    network: SemNetwork, data: ImageSet, seed: int, examples: int = EXAMPLES, precision: Precision = "int8"
+) -> None:
     """Give ``network`` its score of unknown images; nothing else of it changes.
 
     Args:
-        network: a student that is done, with rounding; the head learns from what its INT8 side sees.
-        data: training images, at the network's resolution.
+        network: a student that is done, with rounding.
+        data: training images.
         seed: of the choice of images, their views and the head.
         examples: images of each side; fewer where ``data`` holds fewer.
+        precision: of the network whose features the head learns from.
     """
     network.add_unknown()
     known = data.sample(examples, seed).pixels
-    strange = outliers(len(known), network.resolution, seed)
-    set_precision(network, "int8")
+    strange = outliers(len(known), known.shape[-1], seed)
+    set_precision(network, precision)
     sides = [_early_means(network, pixels, seed) for pixels in (known, strange)]
     set_precision(network, "fp32")
     examples_of_both, truth = np.concatenate(sides), np.repeat([0, 1], len(known))

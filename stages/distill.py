@@ -4,14 +4,17 @@
     dvc exp run -S distill.temperature=4
     dvc exp run -S distill.alpha=1.0            # the control: the same training without a teacher
 
-Three parts: first the student learns from labels and teacher, then, beside a copy of itself, to answer alike in FP32
-and INT8, of each part the best epoch by validation macro-F1; last a small head learns which images are unlike all of
-these. Reads data/splits/{train,val}.csv and models/teacher/; writes models/student/model.safetensors and
+Four parts: first the student learns from labels and teacher, then, beside a copy of itself, to answer alike in FP32
+and INT8; then its first blocks, at a lower working side, the cheap model of adaptive inference, learn from labels and
+student; of each part the best epoch by validation macro-F1. Last a small head of each learns which images are unlike
+all of these.
+Reads data/splits/{train,val}.csv and models/teacher/; writes models/student/{model,fast}.safetensors and
 metrics/distill/. Killed at any time and run again, it resumes after the last finished epoch.
 """
 
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 
 from semdefect.agreement import agreement_trainer
@@ -28,6 +31,7 @@ from semdefect.network import (
     weights_hash,
 )
 from semdefect.params import Base, Distill, Params
+from semdefect.rounding import Precision
 from semdefect.seeds import STUDENT
 from semdefect.stage import run_stage
 from semdefect.training import Trainer, fingerprint
@@ -35,10 +39,10 @@ from semdefect.training_data import training_images, validation_images
 from semdefect.unknown import learn_unknown
 
 TEACHER_MODEL = Path("models/teacher/model.safetensors")
-MODEL = Path("models/student/model.safetensors")
+MODEL, FAST = Path("models/student/model.safetensors"), Path("models/student/fast.safetensors")
 METRICS = Path("metrics/distill")
-#: The student after the first part, and after the second.
-TAUGHT, AGREEING = SCRATCH / "taught/student.safetensors", SCRATCH / "taught/student_int8.safetensors"
+#: The student after the first part and after the second, and the fast one after the third.
+TAUGHT, AGREEING, HASTENED = (SCRATCH / f"taught/{name}.safetensors" for name in ("student", "student_int8", "fast"))
 
 
 def main(params: Params) -> None:
@@ -58,12 +62,12 @@ def main(params: Params) -> None:
     hashes = {"teacher": file_sha256(TEACHER_MODEL), "start": weights_hash(recipe.model, recipe.init)}
     identity = fingerprint(base, recipe, data, validation, **hashes)
     trainer.run(validation, TAUGHT, METRICS, identity, keep=True)
-    last = agree(recipe, base, data, validation, accelerator)
+    whole = training_images(recipe, STUDENT, base.seed, side=recipe.fresh_size)
+    parts = [trainer, agree(recipe, base, data, validation, accelerator), hasten(recipe, base, whole, accelerator)]
     if accelerator.is_main_process:
-        student = load_network(AGREEING)
-        learn_unknown(student.to(accelerator.device), data, base.seed)
-        save_network(student, MODEL)
-        for part, file in ((trainer, TAUGHT), (last, AGREEING)):
+        finish(AGREEING, MODEL, data, base.seed, accelerator, "int8")
+        finish(HASTENED, FAST, whole, base.seed, accelerator, "fp32")
+        for part, file in zip(parts, (TAUGHT, AGREEING, HASTENED), strict=True):
             part.checkpoint.discard()
             file.unlink()
 
@@ -76,6 +80,41 @@ def agree(recipe: Distill, base: Base, data: ImageSet, validation: ImageSet, acc
     identity = fingerprint(base, recipe, data, validation, start=file_sha256(TAUGHT))
     trainer.run(validation, AGREEING, METRICS / "int8", identity, keep=True)
     return trainer
+
+
+def hasten(recipe: Distill, base: Base, data: ImageSet, accelerator: Accelerator) -> Trainer:
+    """The third part: train the first blocks of `AGREEING` on to `HASTENED`, at ``fast_resolution``, beside `AGREEING`.
+
+    Both see ``data`` at the size that it was rendered at, and resize it as they do on the device.
+    """
+    changes = {
+        "epochs": recipe.fast_epochs,
+        "learning_rate": recipe.fast_learning_rate,
+        "resolution": recipe.fast_resolution,
+        "start_resolution": recipe.fast_resolution,
+    }
+    part = recipe.model_copy(update=changes)
+    validation = validation_images(part, side=part.fresh_size)
+    student, fast = load_network(AGREEING).to(accelerator.device), load_network(AGREEING)
+    torch.manual_seed(base.seed)  # of the new head, also where a killed run goes on
+    fast.shorten()
+    fast.resolution = part.resolution
+    loss = DistillationLoss(student, part.alpha, part.temperature, part.cell_weight)
+    trainer = Trainer(
+        "distill_fast", fast, loss, part, data, accelerator, base.seed, None, "distill.fast_learning_rate"
+    )
+    identity = fingerprint(base, part, data, validation, start=file_sha256(AGREEING))
+    trainer.run(validation, HASTENED, METRICS / "fast", identity, keep=True)
+    return trainer
+
+
+def finish(
+    trained: Path, model: Path, data: ImageSet, seed: int, accelerator: Accelerator, precision: Precision
+) -> None:
+    """The fourth part: give the student in ``trained`` its score of unknown images, and write it to ``model``."""
+    student = load_network(trained).to(accelerator.device)
+    learn_unknown(student, data, seed, precision=precision)
+    save_network(student, model)
 
 
 if __name__ == "__main__":

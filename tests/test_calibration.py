@@ -7,6 +7,7 @@ from scipy.special import softmax
 from semdefect.calibration import (
     NEVER_UNKNOWN,
     REVIEW_ALL,
+    enough_confidence,
     fit_temperature,
     guard_thresholds,
     purity_threshold,
@@ -100,3 +101,24 @@ def test_no_more_images_are_called_unknown_than_promised():
         above.append((scores > unknown_threshold(drawn, 0.05, 0.9)).mean())
     assert np.mean(np.array(above) > 0.05) <= 0.1 + 3 * np.sqrt(0.1 * 0.9 / 300)
     assert np.median(above) > 0.02
+
+
+def test_the_cheap_model_answers_alone_as_long_as_the_pair_says_what_the_full_one_says():
+    rng = np.random.default_rng(0)
+    full = softmax(rng.normal(0, 4, (1000, 8)), axis=1)
+    cheap = softmax(np.log(full) + rng.normal(0, 1.5, full.shape), axis=1)
+    shares = []
+    for agreement in (1.0, 0.99, 0.95, 0.0):
+        enough = enough_confidence(cheap, full, agreement)
+        asked = cheap.max(axis=1) < enough
+        same = (np.where(asked[:, None], full, cheap).argmax(axis=1) == full.argmax(axis=1)).mean()
+        assert same >= agreement
+        shares.append(asked.mean())
+    assert 1 > shares[0] > shares[1] > shares[2] > shares[3] == 0
+    assert same < 0.95  # where nothing is asked for, the cheap model is on its own
+
+
+def test_a_cheap_model_that_is_surely_wrong_is_always_backed_by_the_full_one():
+    full = np.eye(8)[[0, 1, 2]] * 0.9
+    assert enough_confidence(np.eye(8)[[7, 7, 7]] * 0.9, full, 1.0) == REVIEW_ALL
+    assert enough_confidence(np.eye(8)[[0, 1, 7]] * 0.9, full, 0.99) == REVIEW_ALL  # one threshold takes all or none

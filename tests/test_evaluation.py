@@ -1,6 +1,7 @@
 """The figures of a run, on answers made by hand."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -35,7 +36,9 @@ def outcome(predicted, confidence=0.9, raw_confidence=0.99, truth=EACH_TWICE, th
 
 
 def summary_of(teacher, fp32, int8):
-    outcomes = {name: {"mixed": answers} for name, answers in zip(MODELS, (teacher, fp32, int8, fp32), strict=True)}
+    in_turn = replace(fp32, escalated=np.arange(16) < 4)
+    answers = (teacher, fp32, int8, fp32, fp32, in_turn)
+    outcomes = {name: {"mixed": answer} for name, answer in zip(MODELS, answers, strict=True)}
     details = {name: {"mixed": by_set["mixed"].figures()} for name, by_set in outcomes.items()}
     return summarise(outcomes, details, {name: {"all": 0.5} for name in MODELS}), details
 
@@ -71,8 +74,10 @@ def test_each_figure_counts_what_its_name_says():
     int8 = outcome(changed((2, 0), (4, CLEAN), (5, CLEAN), (6, 7)), confidence=doubt)
     summary, details = summary_of(teacher, fp32, int8)
     assert summary["accuracy"]["mixed"] == {
-        "teacher": 14 / 16, "student_fp32": 13 / 16, "student_int8": 12 / 16, "student_w8": 13 / 16
+        "teacher": 14 / 16, "student_fp32": 13 / 16, "student_int8": 12 / 16, "student_w8": 13 / 16,
+        "student_fast": 13 / 16, "adaptive": 13 / 16,
     }  # fmt: skip
+    assert summary["adaptive_escalated"] == {"mixed": 1 / 4}
     assert summary["retention_of_teacher"] == pytest.approx(12 / 14)
     assert summary["int8_fp32_agreement"] == {"mixed": 15 / 16}
     assert summary["overkill_rate"] == 1 / 2

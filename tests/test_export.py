@@ -16,11 +16,13 @@ from onnx import numpy_helper
 from samples import ROOT, params, rounded_network, tiny_network, write_split
 
 from semdefect import CLASSES, export
+from semdefect.edge.adaptive import AdaptiveClassifier
 from semdefect.edge.classifier import EdgeClassifier
 from semdefect.edge.guard import ACCEPTED, UNKNOWN
 from semdefect.edge.image import open_gray, to_tensor
 from semdefect.errors import UserError
 from semdefect.export import calibrated_guard, export_student, to_onnx
+from semdefect.export_fast import export_fast
 from semdefect.images import load_images
 from semdefect.manifest import IMAGES, read_manifest
 from semdefect.network import file_sha256, load_network, predict, save_network
@@ -29,6 +31,7 @@ from semdefect.rounding import set_precision
 #: Random weights stand in for a trained student: their logits are larger, and INT8 need not agree as closely.
 BARS = params(export_onnx={"int8_agreement": 0.5, "torch_tolerance": 0.002}).export_onnx
 CHECKPOINT, EDGE, METRICS = Path("models/student/model.safetensors"), Path("models/edge"), Path("metrics/export.json")
+SHORT = Path("models/student/fast.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +43,15 @@ def project(tmp_path_factory):
         write_split("val", per_class=2)
         save_network(rounded_network(), CHECKPOINT)
         export_student(CHECKPOINT, EDGE, METRICS, BARS, threads=1)
+        save_network(shortened(), SHORT)
+        export_fast(SHORT, EDGE, METRICS.with_name("fast.json"), BARS, threads=1)
     return folder
+
+
+def shortened():
+    network = rounded_network()
+    network.shorten()
+    return network
 
 
 @pytest.fixture
@@ -91,10 +102,11 @@ def test_the_guard_promises_nothing_that_the_validation_images_do_not_show():
 
 
 FILES = ["student_fp32.onnx", "student_int8.onnx", "student_w8.onnx"]
+FAST = "student_fast.onnx"
 
 
-def test_three_single_files_and_figures_are_written(inside):
-    assert names(EDGE) == FILES
+def test_single_files_and_figures_are_written(inside):
+    assert names(EDGE) == [FAST, *FILES]
     figures = json.loads(METRICS.read_text())
     assert set(figures) == {
         "int8_fp32_agreement_val", "w8_fp32_agreement_val", "onnx_torch_difference_below",
@@ -148,21 +160,24 @@ def test_the_fp32_file_answers_as_torch_does(inside):
 
 def test_bytes_depend_neither_on_process_nor_on_place(inside, tmp_path):
     """Another process in another folder, under another hash seed, with absolute paths."""
-    code = "from pathlib import Path; from semdefect.export import export_student; import test_export as t, sys\n"
-    code += "export_student(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), t.BARS, threads=1)"
+    code = "from pathlib import Path; import test_export as t, sys\n"
+    code += "student, fast, edge, metrics = map(Path, sys.argv[1:])\n"
+    code += "t.export_student(student, edge, metrics, t.BARS, threads=1)\n"
+    code += "t.export_fast(fast, edge, metrics.with_name('fast.json'), t.BARS, threads=1)"
     (tmp_path / "data").symlink_to(inside / "data")
     subprocess.run(
-        [sys.executable, "-c", code, inside / CHECKPOINT, tmp_path / "out", tmp_path / "export.json"],
+        [sys.executable, "-c", code, inside / CHECKPOINT, inside / SHORT, tmp_path / "out", tmp_path / "export.json"],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "PYTHONHASHSEED": "7"},
         check=True,
     )
-    for name in FILES:
+    for name in (FAST, *FILES):
         assert (tmp_path / "out" / name).read_bytes() == (EDGE / name).read_bytes()
-    assert (tmp_path / "export.json").read_bytes() == METRICS.read_bytes()
+    for name in ("export.json", "fast.json"):
+        assert (tmp_path / name).read_bytes() == METRICS.with_name(name).read_bytes()
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [FAST, *FILES])
 def test_nothing_of_this_machine_is_in_the_file(inside, name):
     content = (EDGE / name).read_bytes()
     own = {str(ROOT), str(Path.home()), str(inside), sys.prefix, str(Path(torch.__file__).parent), "site-packages"}
@@ -172,7 +187,7 @@ def test_nothing_of_this_machine_is_in_the_file(inside, name):
 
 
 def test_a_file_has_no_other_files_to_lose(inside):
-    for name in FILES:
+    for name in (FAST, *FILES):
         graph = onnx.load(EDGE / name, load_external_data=False).graph
         assert not any(initializer.external_data for initializer in graph.initializer)
 
@@ -225,3 +240,23 @@ def test_the_device_accepts_the_very_images_that_the_thresholds_were_certified_o
     alone = [classifier.answers(to_tensor(open_gray(IMAGES / row.path))) for row in rows]
     said = classifier.probabilities(np.concatenate([each.logits for each in alone]))
     assert (guard.codes(said, np.concatenate([each.unknown for each in alone])) == ACCEPTED).all()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_fast_file_knows_from_when_its_answer_stands_beside_each_other_file(inside, name):
+    fast, full = EdgeClassifier(EDGE / FAST), EdgeClassifier(EDGE / name)
+    pair, figures = AdaptiveClassifier(fast, full), json.loads(METRICS.with_name("fast.json").read_text())
+    paths = [IMAGES / row.path for row in read_manifest(Path("data/splits/val.csv"))]
+    said, alone = list(pair.classify_many(paths)), list(full.classify_many(paths))
+    same = np.mean([one.label == other.label for one, other in zip(said, alone, strict=True)])
+    of_it = figures["beside"][Path(name).stem]
+    assert same == pytest.approx(of_it["agreement_val"], abs=1e-6) and same >= BARS.fast_agreement
+    assert pair.escalated / len(paths) == pytest.approx(of_it["escalated_val"], abs=1e-6)
+    assert fast.metadata.checkpoint_sha256 == file_sha256(SHORT) and fast.metadata.precision == "fp32"
+    assert fast.metadata.pairs[full.metadata.precision].guard.target_purity == BARS.target_purity
+
+
+def test_a_whole_student_is_no_fast_one(inside, tmp_path):
+    with pytest.raises(UserError, match=r"model\.safetensors has not learned all that a fast student learns"):
+        export_fast(CHECKPOINT, tmp_path / "edge", tmp_path / "fast.json", BARS, threads=1)
+    assert names(tmp_path) == []

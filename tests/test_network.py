@@ -270,3 +270,20 @@ def test_training_goes_on_from_a_finished_student_without_its_score_of_unknown_i
     save_network(rounded_network(), path)
     started = create_network("mobilenetv3_small_050", 96, str(path))
     assert started.rounded and started.unknown is None and started.resolution == 96
+
+
+def test_a_fast_student_is_the_first_blocks_and_comes_back_from_its_file(images, tmp_path):
+    whole = rounded_network()
+    fast = rounded_network()
+    fast.shorten()
+    assert sum(map(torch.numel, fast.parameters())) < sum(map(torch.numel, whole.parameters())) / 2
+    for name, weight in fast.state_dict().items():
+        if not name.startswith("short_head"):
+            assert torch.equal(weight, whole.state_dict()[name])
+    logits, unknown = fast.answers(images)
+    assert torch.equal(logits, fast(images)) and logits.shape == (len(images), 8) and unknown.shape == (len(images),)
+    assert fast(images, with_cells=True)[1].shape == whole(images, with_cells=True)[1].shape
+    save_network(fast, tmp_path / "fast.safetensors")
+    assert torch.equal(load_network(tmp_path / "fast.safetensors")(images), fast(images))
+    with pytest.raises(UserError, match=r"distill.init: .*fast\.safetensors holds a fast student"):
+        create_network("mobilenetv3_small_050", 64, str(tmp_path / "fast.safetensors"), key="distill.init")

@@ -31,7 +31,7 @@ def run(tmp_path):
 
 @pytest.fixture
 def metrics(tmp_path):
-    shares = dict(zip(MODELS, (0.975, 0.9512, 0.95, 0.951), strict=True))
+    shares = dict(zip(MODELS, (0.975, 0.9512, 0.95, 0.951, 0.9, 0.95), strict=True))
     write_json(
         tmp_path / "metrics/evaluate/summary.json",
         {"accuracy": dict.fromkeys(("clean", "noisy", "mixed", "fresh", "real"), shares)},
@@ -40,6 +40,7 @@ def metrics(tmp_path):
         tmp_path / "metrics/export_onnx/export.json",
         {"megabytes": {"student_fp32": 6.13, "student_int8": 1.64, "student_w8": 1.6}},
     )
+    write_json(tmp_path / "metrics/export_onnx/fast.json", {"megabytes": {"student_fast": 0.86}})
     return tmp_path / "metrics"
 
 
@@ -53,11 +54,12 @@ def test_the_table_shows_each_model_with_accuracy_and_size(run, metrics, columns
     assert lines["student FP32"].count("95.1%") == 5
     assert "6.13 MB" in lines["student FP32"]
     assert "1.64 MB" in lines["student INT8"]
+    assert "0.86 MB" in re.search("student fast.*", done.stdout).group()
     assert "metrics/report.html" in done.stdout
     assert "…" not in done.stdout
 
 
-@pytest.mark.parametrize("name", ["evaluate/summary.json", "export_onnx/export.json"])
+@pytest.mark.parametrize("name", ["evaluate/summary.json", "export_onnx/export.json", "export_onnx/fast.json"])
 @pytest.mark.parametrize("content", [None, "", '{"accu', "[]", "{}"])
 def test_missing_or_broken_metrics_end_with_one_line_that_says_what_to_run(run, metrics, name, content):
     if content is None:
