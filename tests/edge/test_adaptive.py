@@ -7,6 +7,7 @@ import pytest
 from conftest import LEVELS, gray_image, guard, metadata, write_image, write_model
 from PIL import Image
 
+from benchmarks import adaptive as benchmark
 from semdefect import CLASSES
 from semdefect.edge import AdaptiveClassifier, EdgeClassifier, adaptive
 from semdefect.edge.metadata import METADATA_KEY, ModelMetadata
@@ -161,3 +162,21 @@ def test_what_belongs_to_adaptive_inference_is_said(command, files, tmp_path):
     files[0].unlink()
     done = command("classify", "a.png", "--model", files[1], "--adaptive")
     assert done.returncode == 1 and "student_fast.onnx: no such model" in done.stderr
+
+
+def test_the_benchmark_lets_all_take_turns_on_the_same_images(files, tmp_path, monkeypatch):
+    levels = [*LEVELS, UNSURE]
+    paths = [write_image(tmp_path / f"{number}.png", level) for number, level in enumerate(levels)]
+    truth = np.array([*range(8), 7])
+    monkeypatch.setattr(benchmark, "TURN", 4)
+    pair, _, full = pair_of(files)
+    ways = {"full": benchmark.Way(full), "adaptive": benchmark.Way(pair)}
+    found = benchmark.compare(ways, paths, truth)
+    assert [len(way.seconds) for way in ways.values()] == [3, 3]
+    assert [row["accuracy"] for row in found.values()] == [8 / 9, 8 / 9]
+    assert [row["escalated"] for row in found.values()] == [0, 1 / 9]
+    assert found["full"]["times_as_fast"] == 1 and found["adaptive"]["times_as_fast"] > 0
+    assert found["full"]["images_per_second"] == pytest.approx(9 / sum(ways["full"].seconds))
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"bad\.png"):
+        benchmark.Way(full).take([tmp_path / "bad.png"])

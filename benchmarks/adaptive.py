@@ -1,0 +1,134 @@
+"""What adaptive inference gives: images a second and accuracy of the two files in turn, beside the full one alone.
+
+    python -m benchmarks.adaptive --real ../shared/real_sem                  # two minutes on two cores
+
+Needs the data and models of `dvc repro`. On the clean and the noisy test images and on labelled real ones, as files,
+through the device's own stream of images; both ways take turns, some images each, and the first turn is not timed. INT8
+alone is timed too, since on some processors it is the cheap one.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.environment import run_benchmark, write_result
+from benchmarks.real_images import load_real
+from semdefect.edge.adaptive import AdaptiveClassifier
+from semdefect.edge.classifier import Classifier, EdgeClassifier, Failure, Prediction
+from semdefect.errors import UserError
+from semdefect.evaluation import SPARED, TestSet, load_test_sets
+from semdefect.manifest import SPLITS, read_manifest
+from semdefect.params import load_params
+
+EDGE = Path("models/edge")
+#: Images a turn.
+TURN = 40
+
+
+@dataclass
+class Way:
+    """One way to classify, with what it said and how long its turns took."""
+
+    classifier: Classifier
+    said: list[Prediction] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def take(self, paths: Sequence[Path]) -> None:
+        """One turn.
+
+        Raises:
+            UserError: an image cannot be read.
+        """
+        begin = perf_counter()
+        results = list(self.classifier.classify_many(paths))
+        self.seconds.append(perf_counter() - begin)
+        for result in results:
+            if isinstance(result, Failure):
+                raise UserError(result.error)
+            self.said.append(result)
+
+    def accuracy(self, truth: NDArray[np.int64]) -> float:
+        """Share of right answers."""
+        names = self.classifier.classes
+        return float(np.mean([names.index(one.label) == number for one, number in zip(self.said, truth, strict=True)]))
+
+
+def compare(ways: dict[str, Way], paths: Sequence[Path], truth: NDArray[np.int64]) -> dict[str, Any]:
+    """Let ``ways`` take turns on the images ``paths`` of classes ``truth [N]``; the figures of each.
+
+    Keys of each: ``images_per_second``, ``accuracy``, ``escalated`` (share of images for which the full model answered)
+    and ``times_as_fast`` as the way named ``full``: the median over turns, of which the first does not count.
+    """
+    for way in ways.values():
+        way.take(paths[:TURN])
+        way.said, way.seconds = [], []
+    for number, start in enumerate(range(0, len(paths), TURN)):
+        order = list(ways.values())[:: 1 if number % 2 else -1]
+        for way in order:
+            way.take(paths[start : start + TURN])
+    whole = np.array(ways["full"].seconds)
+    return {
+        name: {
+            "images_per_second": len(paths) / sum(way.seconds),
+            "accuracy": way.accuracy(truth),
+            "escalated": float(np.mean([one.escalated for one in way.said])),
+            "times_as_fast": float(np.median(whole / np.array(way.seconds))),
+        }
+        for name, way in ways.items()
+    }
+
+
+def measure(paths: Sequence[Path], truth: NDArray[np.int64], threads: int) -> dict[str, Any]:
+    """`compare` of the full file, the fast one with it, and INT8, each on ``threads`` threads."""
+    names = {"full": SPARED, "fast": "student_fast", "int8": "student_int8"}
+    files = {name: EdgeClassifier(EDGE / f"{file}.onnx", threads) for name, file in names.items()}
+    pair = AdaptiveClassifier(files["fast"], EdgeClassifier(EDGE / f"{SPARED}.onnx", threads))
+    return compare({name: Way(one) for name, one in {**files, "adaptive": pair}.items()}, paths, truth)
+
+
+def written(images: TestSet, folder: Path) -> list[Path]:
+    """The images as PNG files in ``folder``."""
+    folder.mkdir()
+    paths = [folder / f"{number:05d}.png" for number in range(len(images.images))]
+    for path, image in zip(paths, images.images, strict=True):
+        image.save(path)
+    return paths
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure, print, write."""
+    params = load_params()
+    wanted = params.evaluate.model_copy(update={"fresh_per_class": 0})
+    sets = load_test_sets(read_manifest(SPLITS / "test.csv"), wanted, params.base.seed)
+    real = load_real(options.real)
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in ("clean", "noisy"):
+            found[name] = measure(written(sets[name], Path(scratch) / name), sets[name].truth, options.threads)
+        # In an order that has nothing to do with class or size, so that turns are alike.
+        order = np.random.default_rng(0).permutation(len(real.paths))
+        found["real"] = measure([real.paths[number] for number in order], real.truth[order], options.threads)
+    for name, ways in found.items():
+        for way, row in ways.items():
+            speed = f"{row['images_per_second']:6.0f} images/s  {row['times_as_fast']:.2f} times as fast"
+            print(f"{name:<6} {way:<9}{speed}  accuracy {row['accuracy']:.1%}  escalated {row['escalated']:.1%}")
+    print(f"written to {write_result('adaptive', {'threads': options.threads, 'sets': found})}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    top.add_argument("--real", type=Path, required=True, metavar="FOLDER", help="labelled collection, with labels.csv")
+    top.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads for the networks (default: 1)")
+    return top
+
+
+if __name__ == "__main__":
+    run_benchmark(run, parser())
