@@ -1,7 +1,8 @@
 """Images that are no SEM images of a wafer, drawn from a seed: what the *unknown* score learns to tell apart.
 
-Dead leaves, whose sizes and occlusions have the statistics of photographs, text, gradients, 1/f noise and warped
-textures. No photograph is among them, so that photographs can test the score.
+Parts of three photographs that ship with libraries, dead leaves, whose sizes and occlusions have the statistics of
+photographs, text, gradients, 1/f noise and warped textures. What tests the score comes from elsewhere
+(`semdefect.foreign`).
 
 Sources: Lee, Mumford, Huang, "Occlusion Models for Natural Images", 2001 (dead leaves); Hendrycks, Mazeika,
 Dietterich, "Deep Anomaly Detection with Outlier Exposure", 2019; Baradad et al., "Learning to See by Looking at Noise",
@@ -9,10 +10,13 @@ Dietterich, "Deep Anomaly Detection with Outlier Exposure", 2019; Baradad et al.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
+from matplotlib.cbook import get_sample_data
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from sklearn.datasets import load_sample_image
 
 from semdefect.edge.image import SIZE
 
@@ -132,6 +136,26 @@ def _text(rng: np.random.Generator) -> Picture:
     return 1 - picture if rng.random() < 0.3 else picture
 
 
+@lru_cache(maxsize=1)
+def _photographs() -> list[Picture]:
+    """Color channels of three photographs, 0..1, which scikit-learn and matplotlib ship as sample data."""
+    pictures = [load_sample_image("china.jpg"), load_sample_image("flower.jpg")]
+    pictures.append(np.asarray(Image.open(str(get_sample_data("grace_hopper.jpg", asfileobj=False)))))
+    return [picture[:, :, channel] / 255 for picture in pictures for channel in range(3)]
+
+
+def _photograph(rng: np.random.Generator) -> Picture:
+    """A part of a photograph, from an eighth of its shorter side up, turned or mirrored, some of it very enlarged."""
+    pictures = _photographs()
+    picture = pictures[rng.integers(len(pictures))]
+    side = int(min(picture.shape) * rng.uniform(1 / 8, 1))
+    top, left = (rng.integers(0, length - side + 1) for length in picture.shape)
+    part = np.rot90(picture[top : top + side, left : left + side], int(rng.integers(4)))
+    part = part[:, ::-1] if rng.random() < 0.5 else part
+    image = Image.fromarray((part * 255).astype(np.uint8)).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+    return np.asarray(image, dtype=np.float64) / 255
+
+
 def _exposed(draw: Callable[[np.random.Generator], Picture]) -> Callable[[np.random.Generator], Picture]:
     """What ``draw`` draws, around mid grey and with a random contrast."""
 
@@ -145,5 +169,6 @@ def _exposed(draw: Callable[[np.random.Generator], Picture]) -> Callable[[np.ran
 _KINDS = [
     *map(_exposed, (_leaves, _doubled, _texture, _gradient, lambda rng: _noise(rng, rng.uniform(0, 2.2)))),
     _text,
+    _photograph,
 ]
-_SHARES = (0.4, 0.08, 0.12, 0.15, 0.1, 0.15)
+_SHARES = (0.25, 0.05, 0.1, 0.1, 0.1, 0.15, 0.25)
