@@ -84,9 +84,11 @@ def fixed_scale(images: Tensor) -> Tensor:
     return (images - 0.45) / 0.25
 
 
-def run_and_reestimate(trainer: training.Trainer, validation: Any, model_path: Path, *rest: Any) -> Progress:
+def run_and_reestimate(
+    trainer: training.Trainer, validation: Any, model_path: Path, *rest: Any, **more: Any
+) -> Progress:
     """Train, then take the batch norm's statistics of the kept weights from one more pass over the training images."""
-    progress = _RUN(trainer, validation, model_path, *rest)
+    progress = _RUN(trainer, validation, model_path, *rest, **more)
     kept, generator = network.load_network(model_path), torch.Generator().manual_seed(0)
     update_bn((_VIEWS(images, masks, generator)[0] for images, _, masks, _ in trainer.batches), kept)
     network.save_network(kept, model_path)

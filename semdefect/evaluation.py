@@ -168,9 +168,14 @@ def run_models(
     return {name: {key: by_set[key] for key in sets} for name, by_set in outcomes.items()}
 
 
+def pair_of(students: dict[str, EdgeClassifier]) -> AdaptiveClassifier:
+    """The fast file and the one that it spares."""
+    return AdaptiveClassifier(students["student_fast"], students[SPARED])
+
+
 def run_adaptive(students: dict[str, EdgeClassifier], images: TestSet, name: str) -> Outcome:
     """Outcome of the fast file and, where it is unsure, the one that it spares."""
-    pair = AdaptiveClassifier(students["student_fast"], students[SPARED])
+    pair = pair_of(students)
     said = [pair.classify(image) for image in tqdm(images.images, desc=name, unit="image", disable=None, leave=False)]
     probabilities = np.array([list(one.probabilities.values()) for one in said])
     codes = np.array([REASONS.index(one.reason or "") for one in said])
@@ -189,15 +194,20 @@ def foreign_figures(
     students: dict[str, EdgeClassifier], kinds: dict[str, list[Image.Image]]
 ) -> dict[str, dict[str, float]]:
     """Share of images that are no SEM images, of each of ``kinds`` and of ``all``, that each model calls unknown."""
+
+    def shares(called: dict[str, NDArray[np.bool_]]) -> dict[str, float]:
+        together = np.concatenate(list(called.values()))
+        return {kind: float(found.mean()) for kind, found in {**called, "all": together}.items()}
+
     figures = {}
     for name, student in students.items():
-        called = {
-            kind: run_edge(student, images, f"{name}, {kind}").unknown > student.metadata.guard.unknown
-            for kind, images in kinds.items()
-        }
-        together = np.concatenate(list(called.values()))
-        figures[name] = {kind: float(found.mean()) for kind, found in {**called, "all": together}.items()}
-    return figures
+        limit = student.metadata.guard.unknown
+        figures[name] = shares(
+            {kind: run_edge(student, images, f"{name}, {kind}").unknown > limit for kind, images in kinds.items()}
+        )
+    pair = pair_of(students)
+    reasons = {kind: [pair.classify(image).reason for image in images] for kind, images in kinds.items()}
+    return figures | {"adaptive": shares({kind: np.array(found) == "unknown" for kind, found in reasons.items()})}
 
 
 def summarise(

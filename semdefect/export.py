@@ -3,7 +3,6 @@
 import math
 import tempfile
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,14 +17,14 @@ from torch import nn
 from semdefect import CLASSES
 from semdefect.atomic import replacing, write_json
 from semdefect.calibration import fit_temperature, guard_thresholds, review_all, unknown_threshold
+from semdefect.calibration_data import CalibrationImages
 from semdefect.edge.classifier import EdgeClassifier
 from semdefect.edge.guard import ACCEPTED, Guard
 from semdefect.edge.image import SIZE
 from semdefect.edge.metadata import METADATA_KEY, ModelMetadata
 from semdefect.edge.runtime import OUTPUTS, Answers, joined
 from semdefect.errors import UserError
-from semdefect.images import ImageSet, load_images
-from semdefect.manifest import SPLITS, Row, read_manifest
+from semdefect.images import ImageSet
 from semdefect.network import SemNetwork, file_sha256, load_network, predict
 from semdefect.params import ExportOnnx
 from semdefect.quantization import integer_model, integer_weights
@@ -116,16 +115,19 @@ class Variant:
     unknown: NDArray[np.float32]
 
 
-def export_student(checkpoint: Path, folder: Path, metrics: Path, bars: ExportOnnx, threads: int) -> None:
+def export_student(
+    checkpoint: Path, folder: Path, metrics: Path, bars: ExportOnnx, calibration: CalibrationImages, threads: int
+) -> None:
     """Export ``checkpoint`` to ``folder`` as FP32, INT8 and INT8 weights and write the figures of the comparison.
 
-    The temperature comes from the FP32 file's answers on the validation split, each file's guard from its own.
+    The temperature comes from the FP32 file's answers to the calibration images, each file's guard from its own.
 
     Args:
         checkpoint: a student that learned to answer alike in FP32 and INT8.
         folder: where the files go, ``student_{fp32,int8,w8}.onnx``.
         metrics: the JSON file of figures; ``quantization.json`` goes beside it.
         bars: what the files have to clear.
+        calibration: the validation split, with which they are compared, and the images that they are calibrated on.
         threads: of torch and ONNX Runtime.
 
     Raises:
@@ -136,42 +138,39 @@ def export_student(checkpoint: Path, folder: Path, metrics: Path, bars: ExportOn
     network = load_network(checkpoint)
     if not network.rounded or network.unknown is None:
         raise UserError(f"{checkpoint} has not learned all that a student learns: run `dvc repro distill`")
-    rows = read_manifest(SPLITS / "val.csv")
-    validation, guards = load_images(rows, SIZE), {}
-    labels = validation.labels.numpy()
+    labels, guards = calibration.images.labels.numpy(), {}
     about = ModelMetadata(CLASSES, 1.0, review_all(len(CLASSES)), "fp32", file_sha256(checkpoint))
-    variants = _variants(network, about, validation, threads)
-    plain = variants["fp32"].logits
-    difference = check_difference(checkpoint, network, plain, validation, bars)
-    rounded = [precision for precision in FILES if precision != "fp32"]
-    agreement = {precision: _agreement(plain, variants[precision].logits) for precision in rounded}
+    variants = _variants(network, about, calibration.images, threads)
+    said = {precision: variant.logits[: calibration.split] for precision, variant in variants.items()}
+    difference = check_difference(checkpoint, network, said["fp32"], calibration.validation, bars)
+    agreement = {precision: _agreement(said["fp32"], said[precision]) for precision in FILES if precision != "fp32"}
     for precision, share in agreement.items():
         if share < bars.int8_agreement:
             raise UserError(
-                f"{checkpoint}: {FILES[precision]} and FP32 name the same class on {share:.2%} of {len(labels)} "
+                f"{checkpoint}: {FILES[precision]} and FP32 name the same class on {share:.2%} of {calibration.split} "
                 f"validation images, fewer than export_onnx.int8_agreement {bars.int8_agreement:g}; "
                 f"raise distill.int8_epochs"
             )
-    temperature = fit_temperature(plain, labels)
-    alone = one_a_group(rows)
+    temperature, alone = fit_temperature(variants["fp32"].logits, labels), calibration.alone
     for file, variant in variants.items():
         probabilities = calibrated(variant.logits, temperature)
         guard = calibrated_guard(probabilities[alone], variant.unknown[alone], labels[alone], bars)
         about = replace(about, temperature=temperature, guard=guard, precision=file)
         save_onnx(variant.model, about, folder / FILES[file])
         accepted = float((guard.codes(probabilities, variant.unknown) == ACCEPTED).mean())
-        guards[Path(FILES[file]).stem] = guard.content() | {"accepted_val": accepted}
-        print(_guard_sentence(FILES[file], guard, accepted))
+        guards[Path(FILES[file]).stem] = guard.content() | {"accepted": accepted}
+        print(guard_sentence(FILES[file], guard, accepted))
     figures = {
         "int8_fp32_agreement_val": agreement["int8"],
         "w8_fp32_agreement_val": agreement["int8-weights"],
         "onnx_torch_difference_below": _power_of_ten_above(difference),
+        "calibration_images": len(labels),
         "temperature": temperature,
         "guard": guards,
         "megabytes": {Path(file).stem: round((folder / file).stat().st_size / 1e6, 2) for file in FILES.values()},
     }
     write_json(metrics, figures, digits=6)
-    write_json(metrics.with_name("quantization.json"), _quantization(network, variants, validation), digits=3)
+    write_json(metrics.with_name("quantization.json"), _quantization(network, said, calibration.validation), digits=3)
 
 
 def check_difference(
@@ -196,19 +195,16 @@ def calibrated(logits: NDArray[np.float32], temperature: float) -> NDArray[np.fl
     return np.asarray(softmax(logits.astype(np.float64) / temperature, axis=1))
 
 
-def one_a_group(rows: Sequence[Row]) -> NDArray[np.int64]:
-    """Numbers of the first image of each lineage group: the bounds count independent images, and a group is none."""
-    first = {row.group: number for number, row in reversed(list(enumerate(rows)))}
-    return np.array(sorted(first.values()))
-
-
-def _guard_sentence(file: str, guard: Guard, accepted: float) -> str:
+def guard_sentence(file: str, guard: Guard, accepted: float) -> str:
+    """What the ``guard`` of ``file`` does with the calibration images, of which it accepts a share of ``accepted``."""
     if not accepted:
         return (
-            f"{file}: the validation images do not show a purity of {guard.target_purity:g}, so the guard sends every "
+            f"{file}: the calibration images do not show a purity of {guard.target_purity:g}, so the guard sends every "
             f"image to review; lower export_onnx.target_purity, or add images"
         )
-    return f"{file}: the guard accepts {accepted:.0%} of the validation images, for a purity of {guard.target_purity:g}"
+    return (
+        f"{file}: the guard accepts {accepted:.0%} of the calibration images, for a purity of {guard.target_purity:g}"
+    )
 
 
 def calibrated_guard(
@@ -255,10 +251,10 @@ def _agreement(first: NDArray[np.float32], second: NDArray[np.float32]) -> float
     return float((first.argmax(1) == second.argmax(1)).mean())
 
 
-def _quantization(network: SemNetwork, variants: dict[Precision, Variant], images: ImageSet) -> dict[str, Any]:
-    """What rounding costs on the validation images: by file, and by tensor of the INT8 file."""
-    plain = variants["fp32"].logits
-    rounded = {precision: variant.logits for precision, variant in variants.items() if precision != "fp32"}
+def _quantization(network: SemNetwork, said: dict[Precision, NDArray[np.float32]], images: ImageSet) -> dict[str, Any]:
+    """What rounding costs on ``images``, to which the files ``said`` these logits: by file, and by tensor of INT8."""
+    plain = said["fp32"]
+    rounded = {precision: logits for precision, logits in said.items() if precision != "fp32"}
     ratios = signal_to_noise(network, images.pixels)
     return {
         "agreement_val": {precision: _agreement(plain, logits) for precision, logits in rounded.items()},

@@ -4,14 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from semdefect import CLASSES
 from semdefect.atomic import write_json
 from semdefect.calibration import enough_confidence, fit_temperature, review_all
+from semdefect.calibration_data import CalibrationImages
 from semdefect.edge.classifier import EdgeClassifier
 from semdefect.edge.guard import ACCEPTED
-from semdefect.edge.image import SIZE
 from semdefect.edge.metadata import ModelMetadata
 from semdefect.edge.pair import Pair
 from semdefect.errors import UserError
@@ -21,52 +22,53 @@ from semdefect.export import (
     calibrated,
     calibrated_guard,
     check_difference,
-    one_a_group,
+    guard_sentence,
     save_onnx,
     to_onnx,
     validated,
 )
-from semdefect.images import load_images
-from semdefect.manifest import SPLITS, read_manifest
 from semdefect.network import file_sha256, load_network
 from semdefect.params import ExportOnnx
 
 FAST = "student_fast.onnx"
 
 
-def export_fast(checkpoint: Path, folder: Path, metrics: Path, bars: ExportOnnx, threads: int) -> None:
+def export_fast(
+    checkpoint: Path, folder: Path, metrics: Path, bars: ExportOnnx, calibration: CalibrationImages, threads: int
+) -> None:
     """Export ``checkpoint`` as FP32 to ``folder``, beside the files of the full student, and write its figures.
 
-    For each of these files it finds on the validation split from which confidence on the fast student's answer stands,
-    and a guard of what both answer together.
+    For each of these files it finds on the calibration images from which confidence on the fast student's answer
+    stands, and a guard of what both answer together.
 
     Args:
         checkpoint: the fast student.
         folder: where the full student's files lie.
         metrics: the JSON file of figures.
         bars: what the file and the pairs have to clear.
+        calibration: the validation split, with which it is compared, and the images that it is calibrated on.
         threads: of torch and ONNX Runtime.
 
     Raises:
         UserError: ONNX and torch differ by more than ``bars.torch_tolerance``. No file is left.
     """
+    torch.set_num_threads(threads)
     network = load_network(checkpoint)
     if network.short_head is None or network.unknown is None:
         raise UserError(f"{checkpoint} has not learned all that a fast student learns: run `dvc repro distill`")
-    rows = read_manifest(SPLITS / "val.csv")
-    validation, alone = load_images(rows, SIZE), one_a_group(rows)
-    labels = validation.labels.numpy()
+    images, alone = calibration.images, calibration.alone
+    labels = images.labels.numpy()
     model = to_onnx(network)
     about = ModelMetadata(CLASSES, 1.0, review_all(len(CLASSES)), "fp32", file_sha256(checkpoint))
-    logits, unknown = validated(model, about, validation, threads)
-    check_difference(checkpoint, network, logits, validation, bars)
+    logits, unknown = validated(model, about, images, threads)
+    check_difference(checkpoint, network, logits[: calibration.split], calibration.validation, bars)
     temperature = fit_temperature(logits, labels)
     fast = calibrated(logits, temperature)
     pairs: dict[str, Pair] = {}
     figures = {}
     for precision, name in FILES.items():
         full = EdgeClassifier(folder / name, threads)
-        answers = answers_of(full, validation)
+        answers = answers_of(full, images)
         both = full.probabilities(answers.logits)
         enough = enough_confidence(fast, both, bars.fast_agreement)
         asked = fast.max(axis=1) < enough
@@ -74,19 +76,22 @@ def export_fast(checkpoint: Path, folder: Path, metrics: Path, bars: ExportOnnx,
         strange = np.where(asked, answers.unknown, unknown)
         guard = calibrated_guard(together[alone], strange[alone], labels[alone], bars)
         pairs[precision] = Pair(full.metadata.checkpoint_sha256, enough, guard)
+        accepted = float((guard.codes(together, strange) == ACCEPTED).mean())
         figures[Path(name).stem] = {
             "enough": enough,
-            "escalated_val": float(asked.mean()),
-            "agreement_val": float((together.argmax(1) == both.argmax(1)).mean()),
-            "accuracy_val": {"pair": _right(together, labels), "full": _right(both, labels)},
-            "accepted_val": float((guard.codes(together, strange) == ACCEPTED).mean()),
+            "escalated": float(asked.mean()),
+            "agreement": float((together.argmax(1) == both.argmax(1)).mean()),
+            "accuracy": {"pair": _right(together, labels), "full": _right(both, labels)},
+            "accepted": accepted,
             "guard": guard.content(),
         }
+        print(f"{FAST} before {name} asks it for {asked.mean():.0%} of the calibration images")
+        print(guard_sentence(f"{FAST} before {name}", guard, accepted))
     guard = calibrated_guard(fast[alone], unknown[alone], labels[alone], bars)
     about = replace(about, temperature=temperature, guard=guard, pairs=pairs)
     save_onnx(model, about, folder / FAST)
     megabytes = {Path(FAST).stem: round((folder / FAST).stat().st_size / 1e6, 2)}
-    by_itself = {"accuracy_val": _right(fast, labels), "temperature": temperature}
+    by_itself = {"accuracy": _right(fast, labels), "temperature": temperature}
     write_json(metrics, {"alone": by_itself, "beside": figures, "megabytes": megabytes}, digits=6)
 
 

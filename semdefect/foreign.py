@@ -1,6 +1,6 @@
 """Images that are no SEM images of a wafer, to test the *unknown* score: photographs, text, gradients and noise.
 
-The score learns from images of `semdefect.outliers`; nothing here is one of them, and no photograph was among them.
+The score learns from images of `semdefect.outliers`; nothing here is one of them, and its three photographs are others.
 """
 
 from pathlib import Path

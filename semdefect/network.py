@@ -28,8 +28,8 @@ FLAT = 0.02
 EARLY = 4
 #: Hidden units between those means and the score.
 HIDDEN = 32
-#: Blocks that a fast student keeps of a MobileNet, those down to stride 16, and channels of its head.
-SHORT, WIDE = 4, 288
+#: Channels of the head of a fast student.
+WIDE = 288
 
 
 class SemNetwork(nn.Module):
@@ -74,7 +74,7 @@ class SemNetwork(nn.Module):
 
         Half of the time of a small image goes into what follows, and little of what is known (docs/training.md).
         """
-        blocks = self.backbone.blocks[:SHORT]
+        blocks = self.backbone.blocks[: self._stride_16 + 1]
         del self.backbone.conv_head, self.backbone.classifier
         self.backbone.blocks = blocks
         self.short_head = ShortHead(_width(blocks[-1]))
@@ -97,7 +97,7 @@ class SemNetwork(nn.Module):
         """Logits ``[N, 8]`` and how ``unknown [N]``, 0..1, each of ``images [N, 1, H, W]`` is: what is exported."""
         assert self.unknown is not None
         blocks = self._blocks(self._standard(images))
-        logits, _ = self._logits(blocks[-1], self._at_stride_16(blocks))
+        logits, _ = self._logits(blocks[-1], blocks[self._stride_16])
         return logits, self.unknown(_means(blocks))[:, 0]
 
     def forward(self, images: Tensor, with_cells: bool = False) -> Tensor | tuple[Tensor, Tensor]:
@@ -105,7 +105,7 @@ class SemNetwork(nn.Module):
         standard = self._standard(images)
         if self.short_head:
             blocks = self._blocks(standard)
-            features, middle = blocks[-1], self._at_stride_16(blocks)
+            features, middle = blocks[-1], blocks[self._stride_16]
         else:
             features, (middle,) = self.backbone.forward_intermediates(standard, indices=[self._level])
         logits, cells = self._logits(features, middle)
@@ -124,8 +124,10 @@ class SemNetwork(nn.Module):
             outputs.append(values)
         return outputs
 
-    def _at_stride_16(self, blocks: list[Tensor]) -> Tensor:
-        return blocks[int(_feature_info(self.backbone)[self._level]["module"].removeprefix("blocks."))]
+    @property
+    def _stride_16(self) -> int:
+        """Number of the last block at stride 16 of a MobileNetV3."""
+        return int(_feature_info(self.backbone)[self._level]["module"].removeprefix("blocks."))
 
     def _logits(self, features: Tensor, middle: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and cell logits of what the last block and the one at stride 16 give."""

@@ -25,6 +25,8 @@ Picture = NDArray[np.float64]
 _FREQUENCY = np.hypot(np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE)[None])
 _FREQUENCY[0, 0] = 1
 _ROWS, _COLUMNS = np.mgrid[0:SIZE, 0:SIZE] / (SIZE - 1)
+#: Standard deviation, full scale 1, below which a part of a photograph shows next to nothing.
+_LEAST_CONTRAST = 0.05
 _CHARACTERS = list("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,:;-+ ")
 
 
@@ -146,11 +148,13 @@ def _photographs() -> list[Picture]:
 
 def _photograph(rng: np.random.Generator) -> Picture:
     """A part of a photograph, from an eighth of its shorter side up, turned or mirrored, some of it very enlarged."""
-    pictures = _photographs()
-    picture = pictures[rng.integers(len(pictures))]
-    side = int(min(picture.shape) * rng.uniform(1 / 8, 1))
-    top, left = (rng.integers(0, length - side + 1) for length in picture.shape)
-    part = np.rot90(picture[top : top + side, left : left + side], int(rng.integers(4)))
+    part = np.zeros((1, 1))
+    while part.std() < _LEAST_CONTRAST:  # the sky
+        picture = _photographs()[rng.integers(len(_photographs()))]
+        side = int(min(picture.shape) * rng.uniform(1 / 8, 1))
+        top, left = (rng.integers(0, length - side + 1) for length in picture.shape)
+        part = picture[top : top + side, left : left + side]
+    part = np.rot90(part, int(rng.integers(4)))
     part = part[:, ::-1] if rng.random() < 0.5 else part
     image = Image.fromarray((part * 255).astype(np.uint8)).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
     return np.asarray(image, dtype=np.float64) / 255

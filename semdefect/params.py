@@ -128,6 +128,7 @@ class ExportOnnx(Block):
     torch_tolerance: Positive
     int8_agreement: Share
     fast_agreement: Share
+    calibration_per_class: Annotated[int, Field(ge=0, le=100_000)]
     target_purity: Within
     guard_confidence: Within
     unknown_false_alarms: Within

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from semdefect import CLASSES
 from semdefect.atomic import replacing
 from semdefect.checkpoint import SCRATCH, sources_sha256
+from semdefect.edge.image import SIZE
 from semdefect.images import MASK_SIZE, ImageSet, at_resolution, load_images
 from semdefect.manifest import SPLITS, Row, read_manifest
 from semdefect.params import Training
@@ -42,8 +43,8 @@ def training_images(recipe: Training, stream: int, seed: int, side: int | None =
     split = load_images(rows, side).take(np.repeat(np.arange(len(rows)), repeats))
     if not recipe.fresh_per_class:
         return split
-    # Kept at the size that they were rendered at, so that another working side needs no other images.
-    fresh = kept_images(recipe.fresh_per_class, recipe.fresh_size, stream, seed, recipe.fresh_size)
+    # Kept no smaller than the device's images, so that another working side needs no other ones.
+    fresh = kept_images(recipe.fresh_per_class, min(recipe.fresh_size, SIZE), stream, seed, recipe.fresh_size)
     fresh = replace(fresh, pixels=at_resolution(fresh.pixels, side))
     return ImageSet(*map(torch.cat, zip(split.tensors(), fresh.tensors(), strict=True)))
 

@@ -20,6 +20,7 @@ from accelerate import Accelerator
 from semdefect.agreement import agreement_trainer
 from semdefect.checkpoint import SCRATCH
 from semdefect.device import create_accelerator, use_bf16
+from semdefect.edge.image import SIZE
 from semdefect.images import ImageSet
 from semdefect.losses import DistillationLoss
 from semdefect.network import (
@@ -62,8 +63,9 @@ def main(params: Params) -> None:
     hashes = {"teacher": file_sha256(TEACHER_MODEL), "start": weights_hash(recipe.model, recipe.init)}
     identity = fingerprint(base, recipe, data, validation, **hashes)
     trainer.run(validation, TAUGHT, METRICS, identity, keep=True)
-    whole = training_images(recipe, STUDENT, base.seed, side=recipe.fresh_size)
-    parts = [trainer, agree(recipe, base, data, validation, accelerator), hasten(recipe, base, whole, accelerator)]
+    parts = [trainer, agree(recipe, base, data, validation, accelerator)]
+    whole = training_images(recipe, STUDENT, base.seed, side=SIZE)
+    parts.append(hasten(recipe, base, whole, accelerator))
     if accelerator.is_main_process:
         finish(AGREEING, MODEL, data, base.seed, accelerator, "int8")
         finish(HASTENED, FAST, whole, base.seed, accelerator, "fp32")
@@ -85,7 +87,7 @@ def agree(recipe: Distill, base: Base, data: ImageSet, validation: ImageSet, acc
 def hasten(recipe: Distill, base: Base, data: ImageSet, accelerator: Accelerator) -> Trainer:
     """The third part: train the first blocks of `AGREEING` on to `HASTENED`, at ``fast_resolution``, beside `AGREEING`.
 
-    Both see ``data`` at the size that it was rendered at, and resize it as they do on the device.
+    Both see ``data`` at the size of the device's images, and resize it as they do there.
     """
     changes = {
         "epochs": recipe.fast_epochs,
@@ -94,7 +96,7 @@ def hasten(recipe: Distill, base: Base, data: ImageSet, accelerator: Accelerator
         "start_resolution": recipe.fast_resolution,
     }
     part = recipe.model_copy(update=changes)
-    validation = validation_images(part, side=part.fresh_size)
+    validation = validation_images(part, side=SIZE)
     student, fast = load_network(AGREEING).to(accelerator.device), load_network(AGREEING)
     torch.manual_seed(base.seed)  # of the new head, also where a killed run goes on
     fast.shorten()

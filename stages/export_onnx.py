@@ -3,12 +3,14 @@
     dvc repro export_onnx
     python -m stages.export_onnx
 
-Reads models/student/ and data/splits/val.csv; writes models/edge/student_{fp32,int8,w8,fast}.onnx with class names,
+Reads models/student/ and data/splits/val.csv, renders further images to calibrate on
+(`export_onnx.calibration_per_class`); writes models/edge/student_{fp32,int8,w8,fast}.onnx with class names,
 preprocessing, calibrated temperature and guard in their metadata, and metrics/export_onnx/.
 """
 
 from pathlib import Path
 
+from semdefect.calibration_data import calibration_images
 from semdefect.export import export_student
 from semdefect.export_fast import export_fast
 from semdefect.params import Params
@@ -20,10 +22,11 @@ METRICS = Path("metrics/export_onnx")
 
 
 def main(params: Params) -> None:
-    """Export, calibrate, compare; no file is left behind that does not meet its bar."""
+    """Export, calibrate, compare; no file is written that does not meet its bar."""
     bars, threads = params.export_onnx, params.base.threads
-    export_student(CHECKPOINT, EDGE, METRICS / "export.json", bars, threads)
-    export_fast(FAST, EDGE, METRICS / "fast.json", bars, threads)
+    images = calibration_images(bars.calibration_per_class, params.base.seed)
+    export_student(CHECKPOINT, EDGE, METRICS / "export.json", bars, images, threads)
+    export_fast(FAST, EDGE, METRICS / "fast.json", bars, images, threads)
 
 
 if __name__ == "__main__":

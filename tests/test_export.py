@@ -16,6 +16,7 @@ from onnx import numpy_helper
 from samples import ROOT, params, rounded_network, tiny_network, write_split
 
 from semdefect import CLASSES, export
+from semdefect.calibration_data import calibration_images
 from semdefect.edge.adaptive import AdaptiveClassifier
 from semdefect.edge.classifier import EdgeClassifier
 from semdefect.edge.guard import ACCEPTED, UNKNOWN
@@ -42,10 +43,15 @@ def project(tmp_path_factory):
         patch.chdir(folder)
         write_split("val", per_class=2)
         save_network(rounded_network(), CHECKPOINT)
-        export_student(CHECKPOINT, EDGE, METRICS, BARS, threads=1)
+        export_student(CHECKPOINT, EDGE, METRICS, BARS, plain(), threads=1)
         save_network(shortened(), SHORT)
-        export_fast(SHORT, EDGE, METRICS.with_name("fast.json"), BARS, threads=1)
+        export_fast(SHORT, EDGE, METRICS.with_name("fast.json"), BARS, plain(), threads=1)
     return folder
+
+
+def plain():
+    """The validation split alone."""
+    return calibration_images(0, seed=0)
 
 
 def shortened():
@@ -110,7 +116,7 @@ def test_single_files_and_figures_are_written(inside):
     figures = json.loads(METRICS.read_text())
     assert set(figures) == {
         "int8_fp32_agreement_val", "w8_fp32_agreement_val", "onnx_torch_difference_below",
-        "temperature", "guard", "megabytes",
+        "temperature", "calibration_images", "guard", "megabytes",
     }  # fmt: skip
     assert figures["onnx_torch_difference_below"] <= BARS.torch_tolerance * 10
     for name, megabytes in figures["megabytes"].items():
@@ -129,7 +135,9 @@ def test_what_rounding_costs_is_told_by_file_and_by_tensor(inside):
 def test_a_student_without_an_int8_side_is_refused(inside, tmp_path):
     save_network(tiny_network(), tmp_path / "plain.safetensors")
     with pytest.raises(UserError, match="has not learned all that a student learns: run `dvc repro distill`"):
-        export_student(tmp_path / "plain.safetensors", tmp_path / "edge", tmp_path / "export.json", BARS, threads=1)
+        export_student(
+            tmp_path / "plain.safetensors", tmp_path / "edge", tmp_path / "export.json", BARS, plain(), threads=1
+        )
     assert not (tmp_path / "edge").exists()
 
 
@@ -162,8 +170,8 @@ def test_bytes_depend_neither_on_process_nor_on_place(inside, tmp_path):
     """Another process in another folder, under another hash seed, with absolute paths."""
     code = "from pathlib import Path; import test_export as t, sys\n"
     code += "student, fast, edge, metrics = map(Path, sys.argv[1:])\n"
-    code += "t.export_student(student, edge, metrics, t.BARS, threads=1)\n"
-    code += "t.export_fast(fast, edge, metrics.with_name('fast.json'), t.BARS, threads=1)"
+    code += "t.export_student(student, edge, metrics, t.BARS, t.plain(), threads=1)\n"
+    code += "t.export_fast(fast, edge, metrics.with_name('fast.json'), t.BARS, t.plain(), threads=1)"
     (tmp_path / "data").symlink_to(inside / "data")
     subprocess.run(
         [sys.executable, "-c", code, inside / CHECKPOINT, inside / SHORT, tmp_path / "out", tmp_path / "export.json"],
@@ -194,7 +202,7 @@ def test_a_file_has_no_other_files_to_lose(inside):
 
 def refusal(bars, folder) -> str:
     with pytest.raises(UserError) as refused:
-        export_student(CHECKPOINT, folder / "edge", folder / "export.json", bars, threads=1)
+        export_student(CHECKPOINT, folder / "edge", folder / "export.json", bars, plain(), threads=1)
     assert names(folder) == []
     return str(refused.value)
 
@@ -226,7 +234,7 @@ def test_int8_that_collapses_is_refused_with_the_figures(exported_before, tmp_pa
 
 def test_a_missing_student_says_what_to_run(inside, tmp_path):
     with pytest.raises(UserError, match=r"nowhere\.safetensors is missing: run `dvc repro`"):
-        export_student(Path("nowhere.safetensors"), tmp_path, tmp_path / "export.json", BARS, threads=1)
+        export_student(Path("nowhere.safetensors"), tmp_path, tmp_path / "export.json", BARS, plain(), threads=1)
 
 
 def test_the_device_accepts_the_very_images_that_the_thresholds_were_certified_on(inside):
@@ -250,13 +258,29 @@ def test_the_fast_file_knows_from_when_its_answer_stands_beside_each_other_file(
     said, alone = list(pair.classify_many(paths)), list(full.classify_many(paths))
     same = np.mean([one.label == other.label for one, other in zip(said, alone, strict=True)])
     of_it = figures["beside"][Path(name).stem]
-    assert same == pytest.approx(of_it["agreement_val"], abs=1e-6) and same >= BARS.fast_agreement
-    assert pair.escalated / len(paths) == pytest.approx(of_it["escalated_val"], abs=1e-6)
+    assert same == pytest.approx(of_it["agreement"], abs=1e-6) and same >= BARS.fast_agreement
+    assert pair.escalated
+    assert pair.escalated / len(paths) == pytest.approx(of_it["escalated"], abs=1e-6)
     assert fast.metadata.checkpoint_sha256 == file_sha256(SHORT) and fast.metadata.precision == "fp32"
     assert fast.metadata.pairs[full.metadata.precision].guard.target_purity == BARS.target_purity
 
 
 def test_a_whole_student_is_no_fast_one(inside, tmp_path):
     with pytest.raises(UserError, match=r"model\.safetensors has not learned all that a fast student learns"):
-        export_fast(CHECKPOINT, tmp_path / "edge", tmp_path / "fast.json", BARS, threads=1)
+        export_fast(CHECKPOINT, tmp_path / "edge", tmp_path / "fast.json", BARS, plain(), threads=1)
     assert names(tmp_path) == []
+
+
+def test_rendered_images_are_calibrated_on_beside_a_rendered_split_only(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_split("val", per_class=2)
+    both = calibration_images(3, seed=5)
+    assert (len(both.images), both.split, len(both.validation)) == (16 + 24, 16, 16)
+    assert both.validation.sha256() == plain().images.sha256()
+    assert both.alone.tolist() == [*plain().alone.tolist(), *range(16, 40)]
+    assert torch.bincount(both.images.labels).tolist() == [5] * 8
+    assert both.images.sha256() == calibration_images(3, seed=5).images.sha256()
+    listing = Path("data/splits/val.csv")
+    listing.write_text(listing.read_text().replace("rendered", "real", 1))
+    assert any(row.origin == "real" for row in read_manifest(listing))
+    assert len(calibration_images(3, seed=5).images) == 16

@@ -272,9 +272,9 @@ def test_training_goes_on_from_a_finished_student_without_its_score_of_unknown_i
     assert started.rounded and started.unknown is None and started.resolution == 96
 
 
-def test_a_fast_student_is_the_first_blocks_and_comes_back_from_its_file(images, tmp_path):
-    whole = rounded_network()
-    fast = rounded_network()
+@pytest.mark.parametrize("model", ["mobilenetv3_small_050", "mobilenetv3_large_075"])
+def test_a_fast_student_is_the_first_blocks_and_comes_back_from_its_file(images, tmp_path, model):
+    whole, fast = rounded_network(model), rounded_network(model)
     fast.shorten()
     assert sum(map(torch.numel, fast.parameters())) < sum(map(torch.numel, whole.parameters())) / 2
     for name, weight in fast.state_dict().items():
@@ -286,4 +286,4 @@ def test_a_fast_student_is_the_first_blocks_and_comes_back_from_its_file(images,
     save_network(fast, tmp_path / "fast.safetensors")
     assert torch.equal(load_network(tmp_path / "fast.safetensors")(images), fast(images))
     with pytest.raises(UserError, match=r"distill.init: .*fast\.safetensors holds a fast student"):
-        create_network("mobilenetv3_small_050", 64, str(tmp_path / "fast.safetensors"), key="distill.init")
+        create_network(model, 64, str(tmp_path / "fast.safetensors"), key="distill.init")

@@ -146,7 +146,7 @@ def test_training_on_two_processes(reproduced: Project, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("stage", "part", "model"),
-    [("train_teacher", "train_teacher", "teacher"), ("distill", "distill_int8", "student")],
+    [("train_teacher", "train_teacher", "teacher"), ("distill", "distill_fast", "student")],
 )
 def test_killed_training_resumes(reproduced: Project, tmp_path: Path, stage: str, part: str, model: str) -> None:
     project = Project(tmp_path / "killed")

@@ -6,22 +6,23 @@ print(prediction.label, prediction.escalated)
 """
 
 import hashlib
+from collections import deque
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from time import perf_counter
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from semdefect.edge.classifier import Classifier, EdgeClassifier, Prediction, predicted, tensor_of
+from semdefect.edge.guard import HURRIED, REASONS
 from semdefect.edge.image import SIZE, is_blank
 from semdefect.errors import UserError
 
-#: A threshold that no confidence reaches.
-_NEVER = 1.01
-#: Share of the newest measurement in the running mean of how much longer the full model takes.
-_NEWEST = 0.2
+#: How many of the newest measurements tell how much longer the full model takes than the cheap one.
+_REMEMBERED = 9
 
 
 class AdaptiveClassifier(Classifier):
@@ -39,8 +40,8 @@ class AdaptiveClassifier(Classifier):
         """Use ``cheap`` first and ``full`` where it is unsure.
 
         With ``latency_budget_ms``, > 0, the full model is not asked where an image would take longer than that, from
-        being read to its answer. How long the full model will take is told by how long the cheap one took just before:
-        so on a busy processor fewer images are escalated.
+        its pixels to its answer; decoding the file is not in it. How long the full model will take is told by how long
+        the cheap one took just before: so on a busy processor fewer images are escalated.
 
         Raises:
             UserError: when the files are no pair, or the budget is not above 0.
@@ -48,20 +49,19 @@ class AdaptiveClassifier(Classifier):
         if latency_budget_ms is not None and not latency_budget_ms > 0:
             raise UserError(f"latency budget: must be above 0 ms, not {latency_budget_ms:g}")
         pair = cheap.metadata.pairs.get(full.metadata.precision)
-        if pair is None or pair.full_sha256 != full.metadata.checkpoint_sha256:
+        fits = pair is not None and pair.full_sha256 == full.metadata.checkpoint_sha256
+        if pair is None or not fits or cheap.classes != full.classes:
             raise UserError(
-                f"{cheap.path}: was not exported for use with {full.path}; pass two files of one `dvc repro`, the "
-                f"cheap one student_fast.onnx"
+                f"{cheap.path}: was not exported to be asked before {full.path}; take both from one `dvc repro`, "
+                f"student_fast.onnx as the cheap model and any other as the full one"
             )
         self.classes = full.classes
         self.sha256 = hashlib.sha256(f"{cheap.sha256} {full.sha256}".encode()).hexdigest()
         self.images = self.escalated = self.hurried = 0
         self._cheap, self._full, self._pair = cheap, full, pair
-        self._in_a_hurry = replace(pair.guard, thresholds=(_NEVER,) * len(self.classes))
-        self._budget = None if latency_budget_ms is None else latency_budget_ms / 1000
-        self._times_as_long = 1.0
-        if self._budget is not None:
-            self._warm_up()
+        self._budget = latency_budget_ms
+        self._usual = self._measured() if latency_budget_ms else 1.0
+        self._times_as_long = deque([self._usual] * _REMEMBERED, maxlen=_REMEMBERED)
 
     def classify(self, image: str | Path | Image.Image) -> Prediction:
         """Classify one image file or Pillow image of any size and mode.
@@ -69,24 +69,28 @@ class AdaptiveClassifier(Classifier):
         Raises:
             UserError: when the image cannot be read; see ``semdefect.edge.image.open_gray``.
         """
-        begin = perf_counter()
         tensor = tensor_of(image)
         blank = is_blank(tensor)
-        read = perf_counter()
+        begin = perf_counter()
         logits, unknown = self._cheap.answers(tensor)
         probabilities = self._cheap.probabilities(logits)
-        now = perf_counter()
+        cheap = perf_counter() - begin
         self.images += 1
-        unsure = bool(self._pair.unsure(probabilities)[0])
-        if not unsure or blank:
-            return predicted(self.classes, self._pair.guard, probabilities, unknown, blank)
-        if self._budget is not None and now - begin + self._times_as_long * (now - read) > self._budget:
-            self.hurried += 1
-            return predicted(self.classes, self._in_a_hurry, probabilities, unknown, blank)
+        alone = predicted(self.classes, self._pair.guard, probabilities, unknown, blank)
+        if blank or not self._pair.unsure(probabilities)[0]:
+            return alone
+        if self._late(cheap):
+            return self._in_a_hurry(alone)
         self.escalated += 1
+        begin = perf_counter()
         logits, unknown = self._full.answers(tensor)
-        self._learn_times(now - read, perf_counter() - now)
+        self._times_as_long.append((perf_counter() - begin) / max(cheap, 1e-9))
         return predicted(self.classes, self._pair.guard, self._full.probabilities(logits), unknown, blank, True)
+
+    def figures(self) -> dict[str, Any]:
+        """The cheap file, the budget, and how often what happened, as JSON can hold it."""
+        counts = {"images": self.images, "escalated": self.escalated, "hurried": self.hurried}
+        return {"cheap": str(self._cheap.path), "latency_budget_ms": self._budget, **counts}
 
     def summary(self) -> str:
         """How often the full model was asked, in a sentence."""
@@ -94,19 +98,29 @@ class AdaptiveClassifier(Classifier):
         late = f"; {self.hurried} more were not, for want of time" if self.hurried else ""
         return f"adaptive: {self.escalated} of {self.images} images{share} asked the full model{late}"
 
-    def _warm_up(self) -> None:
-        """Let both answer once before anything is timed, and once to be timed."""
+    def _late(self, cheap: float) -> bool:
+        """Whether the full model would end too late on an image for which the cheap one took so many seconds."""
+        return self._budget is not None and 1000 * cheap * (1 + median(self._times_as_long)) > self._budget
+
+    def _in_a_hurry(self, alone: Prediction) -> Prediction:
+        """What the cheap model said, for review; what the full one was seen to take is forgotten by and by.
+
+        Otherwise a single bad moment would end all escalation, after which nothing is measured any more.
+        """
+        self.hurried += 1
+        self._times_as_long.append(self._usual)
+        if alone.reason == "unknown":
+            return alone
+        return replace(alone, decision="review", reason=REASONS[HURRIED])
+
+    def _measured(self) -> float:
+        """How many times as long as the cheap model the full one takes, both warm."""
         grid = np.linspace(0, 1, SIZE * SIZE, dtype=np.float32).reshape(1, 1, SIZE, SIZE)
-        for model in (self._cheap, self._full):
-            model.answers(grid)
-        cheap, full = (_seconds(model, grid) for model in (self._cheap, self._full))
-        self._times_as_long = full / cheap
-
-    def _learn_times(self, cheap: float, full: float) -> None:
-        self._times_as_long += _NEWEST * (full / cheap - self._times_as_long)
-
-
-def _seconds(model: EdgeClassifier, batch: NDArray[np.float32]) -> float:
-    begin = perf_counter()
-    model.answers(batch)
-    return perf_counter() - begin
+        times: list[list[float]] = []
+        for _ in range(_REMEMBERED):
+            times.append([])
+            for model in (self._cheap, self._full):
+                begin = perf_counter()
+                model.answers(grid)
+                times[-1].append(perf_counter() - begin)
+        return median(full / max(cheap, 1e-9) for cheap, full in times[1:])

@@ -48,8 +48,9 @@ class Prediction:
         confidence: its probability, 0..1.
         decision: ``accept`` or ``review`` by a person.
         reason: why a person should look: ``blank``, since the image shows nothing; ``unknown``, since it is unlike
-            anything that was trained on; ``ambiguous``, since it lies between ``label`` and ``alternative``. None
-            where the prediction is accepted.
+            anything that was trained on; ``ambiguous``, since it lies between ``label`` and ``alternative``;
+            ``hurried``, since a cheap model was unsure and no time was left for the full one. None where the prediction
+            is accepted.
         alternative: name of the second most probable class.
         unknown: how unlike the images of training it is, 0..1; a score, no probability.
         probabilities: class name to probability, in the model's order; they sum to 1.
@@ -78,7 +79,8 @@ class Classifier(ABC):
 
     Attributes:
         classes: class names in the order of the probabilities.
-        sha256: hash of all that its answers depend on, 64 hexadecimal digits: for one model, of its file.
+        sha256: hash of all that its answers depend on but the time it has, 64 hexadecimal digits: for one model, of its
+            file.
     """
 
     classes: tuple[str, ...]

@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 import semdefect
+from semdefect.edge.adaptive import AdaptiveClassifier
 from semdefect.edge.bench_command import add_bench
 from semdefect.edge.classifier import Classifier, Failure
 from semdefect.edge.ending import Ended, check, ended_by_signals
@@ -33,7 +34,7 @@ from semdefect.edge.guard_scoring import guard_figures
 from semdefect.edge.image import list_images
 from semdefect.edge.inputs import SUFFIXES, Images, listed, named
 from semdefect.edge.loop import add_adopt, add_watch
-from semdefect.edge.options import add_model_options, open_classifier, print_error, print_summary, results_file
+from semdefect.edge.options import add_model_options, open_classifier, print_error, results_file, summarised
 from semdefect.edge.results import Results
 from semdefect.edge.rows import row
 from semdefect.edge.scoring import score
@@ -164,17 +165,17 @@ def _classify(options: argparse.Namespace) -> int:
     # The lines of the table are the progress where a person sees them.
     bar = not images.alone and not sys.stdout.isatty()
     read, failures, first = 0, 0, ""
-    for path, result in _progress(classifier.stream(images.paths), images.total, shown=bar):
-        check()
-        read += 1
-        if isinstance(result, Failure):
-            failures += 1
-            first = first or result.error
-        if options.json:
-            print(json.dumps(row(path, result)), flush=True)
-        elif not (images.alone and failures):
-            print(table.row(path, result), flush=images.total is None)  # whoever writes the list may wait for it
-    print_summary(classifier)
+    with summarised(classifier):
+        for path, result in _progress(classifier.stream(images.paths), images.total, shown=bar):
+            check()
+            read += 1
+            if isinstance(result, Failure):
+                failures += 1
+                first = first or result.error
+            if options.json:
+                print(json.dumps(row(path, result)), flush=True)
+            elif not (images.alone and failures):
+                print(table.row(path, result), flush=images.total is None)  # whoever writes the list may wait for it
     if failures:
         print_error(first if images.alone else f"{failures} of {read} images could not be read")
     return 1 if failures else 0
@@ -194,7 +195,7 @@ def _requested(options: argparse.Namespace) -> Images:
 
 def _classify_into(output: Path, images: Images, classifier: Classifier, options: argparse.Namespace) -> int:
     """Write one row an image; 1 when any could not be read, now or before."""
-    with Results(output, classifier, options.resume) as results:
+    with Results(output, classifier, options.resume) as results, summarised(classifier):
         earlier = results.count.total()
         stream = classifier.stream(results.missing(images.paths))
         bar = not (options.json and sys.stdout.isatty())
@@ -205,7 +206,6 @@ def _classify_into(output: Path, images: Images, classifier: Classifier, options
                 print(json.dumps(row(path, result)), flush=True)
     if not options.json:
         print(f"{output}: {results.summary()}" + (f"; {earlier} of them from before" if earlier else ""))
-    print_summary(classifier)
     unreadable = results.count["error"]
     if unreadable:
         print_error(f"{unreadable} of {results.count.total()} images could not be read; {output} says why")
@@ -220,25 +220,27 @@ def _score(options: argparse.Namespace) -> int:
     paths = [path for path, _ in labelled]
     truth, probabilities, codes, unreadable = [], [], [], []
     results = _progress(classifier.classify_many(paths), len(paths), shown=True)
-    for (path, number), result in zip(labelled, results, strict=True):
-        if isinstance(result, Failure):
-            unreadable.append({"path": str(path), "error": result.error})
-        else:
-            truth.append(number)
-            probabilities.append(list(result.probabilities.values()))
-            codes.append(REASONS.index(result.reason or ""))
+    with summarised(classifier):
+        for (path, number), result in zip(labelled, results, strict=True):
+            if isinstance(result, Failure):
+                unreadable.append({"path": str(path), "error": result.error})
+            else:
+                truth.append(number)
+                probabilities.append(list(result.probabilities.values()))
+                codes.append(REASONS.index(result.reason or ""))
     if not truth:
         reason = unreadable[0]["error"]
         raise UserError(f"{options.folder}: none of its {len(paths)} images can be read, the first: {reason}")
     figures = score(truth, probabilities, classes)
     figures["guard"] = guard_figures(probabilities, truth, np.array(codes), classes)
     figures |= {"model": str(options.model), "folder": str(options.folder), "unreadable": unreadable}
+    name = str(options.model)
+    if isinstance(classifier, AdaptiveClassifier):
+        figures["adaptive"] = classifier.figures()
+        name = f"{figures['adaptive']['cheap']} and {name}"
     print(
-        json.dumps(figures, sort_keys=True)
-        if options.json
-        else f"{options.model} on {options.folder}\n\n{score_text(figures)}"
+        json.dumps(figures, sort_keys=True) if options.json else f"{name} on {options.folder}\n\n{score_text(figures)}"
     )
-    print_summary(classifier)
     for failure in unreadable:
         print_error(failure["error"])
     if unreadable:

@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from semdefect.edge.checks import field, number, wrong
 
 #: Why a person has to look at an image; the first means that it is accepted.
-REASONS = ("", "ambiguous", "unknown", "blank")
-#: Their numbers, `Guard.codes`.
-ACCEPTED, AMBIGUOUS, UNKNOWN, BLANK = range(4)
+REASONS = ("", "ambiguous", "unknown", "blank", "hurried")
+#: Their numbers, `Guard.codes`; the last is not a guard's but of adaptive inference that ran out of time.
+ACCEPTED, AMBIGUOUS, UNKNOWN, BLANK, HURRIED = range(5)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 from semdefect.edge.classifier import Failure
 from semdefect.edge.image import list_images
 from semdefect.edge.inputs import SUFFIXES
-from semdefect.edge.options import add_model_options, open_classifier, print_error, print_summary, results_file
+from semdefect.edge.options import add_model_options, open_classifier, print_error, results_file, summarised
 from semdefect.edge.results import Results
 from semdefect.edge.review import ReviewFolder, adopt
 from semdefect.edge.rows import row
@@ -86,14 +86,14 @@ def _watch(options: argparse.Namespace) -> int:
     failed = False
     output = options.output or review / "results.jsonl"
     # A later model goes on with the rows of an earlier one: each row names its own, and nothing comes to review twice.
-    with Results(output, classifier, resume=True, more=COLUMNS, one_model=False) as results:
+    opened = Results(output, classifier, resume=True, more=COLUMNS, one_model=False)
+    with opened as results, summarised(classifier):
         watched = WatchedFolder(folder, results.earlier, patient=not options.once)
         if not options.json:
             print(table.header(), flush=True)
         for path, result in watch(watched, classifier, results, ReviewFolder(review, classes), options.once):
             failed |= isinstance(result, Failure)
             print(json.dumps(row(path, result)) if options.json else table.row(path, result), flush=True)
-    print_summary(classifier)
     return 1 if failed else 0
 
 

@@ -1,8 +1,10 @@
 """What the commands share: options, types of arguments, and how errors are told."""
 
 import argparse
+import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from semdefect.edge.adaptive import AdaptiveClassifier
@@ -33,14 +35,15 @@ def add_model_options(command: argparse.ArgumentParser, json_help: str) -> None:
     command.add_argument(
         "--adaptive",
         action="store_true",
-        help=f"ask a cheap model first, and the --model only where that is unsure (default: {CHEAP} beside it)",
+        help="ask a cheap model first, and the --model only where that is unsure",
     )
-    command.add_argument("--cheap", type=Path, metavar="FILE", help="the cheap model of --adaptive")
+    what = f"the cheap model of --adaptive (default: {CHEAP} beside the --model)"
+    command.add_argument("--cheap", type=Path, metavar="FILE", help=what)
     command.add_argument(
         "--latency-budget-ms",
-        type=float,
+        type=_milliseconds,
         metavar="MS",
-        help="with --adaptive: leave the --model out where an image would take longer; those go to review",
+        help="with --adaptive: leave the --model out where an image, once decoded, would take longer",
     )
     command.set_defaults(wrong_usage=command.error)
 
@@ -56,11 +59,26 @@ def open_classifier(options: argparse.Namespace) -> Classifier:
     return AdaptiveClassifier(cheap, full, options.latency_budget_ms)
 
 
-def print_summary(classifier: Classifier) -> None:
-    """Tell on standard error how often the full model was asked, where there are two."""
-    if isinstance(classifier, AdaptiveClassifier):
-        sys.stdout.flush()  # in order with the results, where both go to one place
-        print(classifier.summary(), file=sys.stderr)
+@contextmanager
+def summarised(classifier: Classifier) -> Iterator[None]:
+    """Tell on standard error, however the block ends, how often the full model was asked, where there are two."""
+    try:
+        yield
+    finally:
+        if isinstance(classifier, AdaptiveClassifier):
+            sys.stdout.flush()  # in order with the results, where both go to one place
+            print(classifier.summary(), file=sys.stderr)
+
+
+def _milliseconds(text: str) -> float:
+    """An argument's type: a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of milliseconds above 0, not {text!r}")
+    return value
 
 
 def add_runtime(command: argparse.ArgumentParser) -> None:

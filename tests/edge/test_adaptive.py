@@ -64,29 +64,63 @@ def test_without_time_the_full_model_is_left_out_and_a_person_decides(files):
     pair, cheap, _ = pair_of(files, budget=1e-6)
     assert pair.classify(gray_image(SURE)).decision == "accept"
     hurried = pair.classify(gray_image(UNSURE))
-    assert (hurried.decision, hurried.reason, hurried.escalated) == ("review", "ambiguous", False)
+    assert (hurried.decision, hurried.reason, hurried.escalated) == ("review", "hurried", False)
     assert hurried.probabilities == cheap.classify(gray_image(UNSURE)).probabilities
     assert pair.classify(gray_image(251)).reason == "unknown"
     assert pair.hurried == 1 and "1 more were not, for want of time" in pair.summary()
 
 
-def test_on_a_busy_processor_fewer_images_are_escalated(files, monkeypatch):
-    """The clock runs by what the models take: 2 ms the cheap one, 10 ms the full one, thrice that under load."""
-    now, load = [0.0], [1]
-    monkeypatch.setattr(adaptive, "perf_counter", lambda: now[0])
-    cheap, full = map(EdgeClassifier, files)
-    for model, seconds in ((cheap, 0.002), (full, 0.010)):
+class Clock:
+    """Time that runs by what the models take: 2 ms the cheap one, 10 ms the full one, longer under load."""
 
-        def timed(batch, answers=model.answers, seconds=seconds):
-            now[0] += seconds * load[0]
+    def __init__(self, monkeypatch, cheap, full):
+        self.now, self.load, self.of_full = 0.0, 1, 1
+        monkeypatch.setattr(adaptive, "perf_counter", lambda: self.now)
+        for model, seconds in ((cheap, 0.002), (full, 0.010)):
+            monkeypatch.setattr(model, "answers", self.timed(model.answers, seconds, model is full))
+
+    def timed(self, answers, seconds, full):
+        def slow(batch):
+            self.now += seconds * self.load * (self.of_full if full else 1)
             return answers(batch)
 
-        monkeypatch.setattr(model, "answers", timed)
-    pair = AdaptiveClassifier(cheap, full, latency_budget_ms=20)
-    asked = []
-    for load[0] in (1, 3, 1):
-        asked.append(pair.classify(gray_image(UNSURE)).escalated)
-    assert asked == [True, False, True]
+        return slow
+
+
+@pytest.fixture
+def clocked(files, monkeypatch):
+    cheap, full = map(EdgeClassifier, files)
+    clock = Clock(monkeypatch, cheap, full)
+    return AdaptiveClassifier(cheap, full, latency_budget_ms=20), clock
+
+
+def escalated(pair, times=1) -> list[bool]:
+    return [pair.classify(gray_image(UNSURE)).escalated for _ in range(times)]
+
+
+def test_on_a_busy_processor_fewer_images_are_escalated(clocked):
+    pair, clock = clocked
+    found = []
+    for clock.load in (1, 3, 1):
+        found += escalated(pair)
+    assert found == [True, False, True]
+
+
+def test_a_full_model_that_has_become_slow_is_left_out_and_tried_again_now_and_then(clocked):
+    pair, clock = clocked
+    clock.of_full = 3  # 30 ms
+    found = escalated(pair, 40)
+    assert not all(found[:12]) and 0 < sum(found[12:]) < 20
+    clock.of_full = 1
+    assert all(escalated(pair, 40)[20:])
+
+
+def test_a_single_bad_moment_changes_nothing(clocked):
+    pair, clock = clocked
+    clock.of_full = 50
+    escalated(pair)
+    clock.of_full = 1
+    assert all(escalated(pair, 10))
 
 
 def test_time_enough_changes_nothing(files):
@@ -98,8 +132,17 @@ def test_time_enough_changes_nothing(files):
 @pytest.mark.parametrize("changes", [{"full_sha256": "a" * 64}, {"precision": "int8"}])
 def test_files_that_are_no_pair_are_refused(files, changes):
     cheap, full = write_cheap(files[0], **changes), files[1]
-    with pytest.raises(UserError, match=r"student_fast\.onnx: was not exported for use with .*student\.onnx; pass two"):
+    with pytest.raises(
+        UserError, match=r"student_fast\.onnx: was not exported to be asked before .*student\.onnx"
+    ):
         AdaptiveClassifier(EdgeClassifier(cheap), EdgeClassifier(full))
+
+
+def test_files_with_other_classes_are_refused(files, tmp_path):
+    about = metadata(classes=CLASSES[::-1])
+    full = EdgeClassifier(write_model(tmp_path / "other.onnx", {METADATA_KEY: about.to_json()}))
+    with pytest.raises(UserError, match="was not exported to be asked before"):
+        AdaptiveClassifier(EdgeClassifier(files[0]), full)
 
 
 @pytest.mark.parametrize("budget", [0.0, -1.0, float("nan")])
@@ -155,10 +198,33 @@ def test_on_the_command_line(command, files, tmp_path):
     assert "0 of 9 images (0.0%) asked the full model; 1 more were not, for want of time" in hurried.stderr
 
 
+def test_a_score_names_both_files_and_how_often_each_answered(command, files, tmp_path):
+    for name, level in zip(CLASSES, LEVELS, strict=True):
+        write_image(tmp_path / f"labelled/{name}/a.png", level)
+    write_image(tmp_path / f"labelled/{CLASSES[0]}/between.png", UNSURE)
+    done = command("score", "labelled", "--model", files[1], "--adaptive", "--json")
+    figures = json.loads(done.stdout)
+    assert figures["adaptive"] == {
+        "cheap": str(files[0]), "latency_budget_ms": None, "images": 9, "escalated": 1, "hurried": 0
+    }  # fmt: skip
+    done = command("score", "labelled", "--model", files[1], "--adaptive")
+    assert done.stdout.startswith(f"{files[0]} and {files[1]} on labelled") and "1 of 9 images" in done.stderr
+
+
+def test_watching_with_both(command, files, tmp_path):
+    write_image(tmp_path / "images/between.png", UNSURE)
+    done = command("watch", "images", "--once", "--model", files[1], "--adaptive")
+    (row,) = map(json.loads, (tmp_path / "images/review/results.jsonl").read_text().splitlines())
+    assert row["escalated"] and "adaptive: 1 of 1 images" in done.stderr
+
+
 def test_what_belongs_to_adaptive_inference_is_said(command, files, tmp_path):
     write_image(tmp_path / "a.png", SURE)
     done = command("classify", "a.png", "--model", files[1], "--latency-budget-ms", "5")
     assert done.returncode == 2 and "pass --adaptive as well" in done.stderr
+    for wrong in ("0", "nan", "inf", "soon"):
+        done = command("classify", "a.png", "--model", files[1], "--adaptive", "--latency-budget-ms", wrong)
+        assert done.returncode == 2 and "must be a number of milliseconds above 0" in done.stderr
     files[0].unlink()
     done = command("classify", "a.png", "--model", files[1], "--adaptive")
     assert done.returncode == 1 and "student_fast.onnx: no such model" in done.stderr
