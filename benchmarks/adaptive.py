@@ -3,8 +3,8 @@
     python -m benchmarks.adaptive --real ../shared/real_sem                  # two minutes on two cores
 
 Needs the data and models of `dvc repro`. On the clean and the noisy test images and on labelled real ones, as files,
-through the device's own stream of images; both ways take turns, some images each, and the first turn is not timed. INT8
-alone is timed too, since on some processors it is the cheap one.
+through the device's own stream of images; all ways take turns, some images each, and the first turn is not timed. The
+fast file and INT8 alone are timed beside them.
 """
 
 import argparse
@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from benchmarks.environment import run_benchmark, write_result
 from benchmarks.real_images import load_real
 from semdefect.edge.adaptive import AdaptiveClassifier
-from semdefect.edge.classifier import Classifier, EdgeClassifier, Failure, Prediction
+from semdefect.edge.classifier import MAX_THREADS, Classifier, EdgeClassifier, Failure, Prediction
+from semdefect.edge.options import whole
 from semdefect.errors import UserError
 from semdefect.evaluation import SPARED, TestSet, load_test_sets
 from semdefect.manifest import SPLITS, read_manifest
@@ -126,7 +127,13 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("--real", type=Path, required=True, metavar="FOLDER", help="labelled collection, with labels.csv")
-    top.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads for the networks (default: 1)")
+    top.add_argument(
+        "--threads",
+        type=whole(1, MAX_THREADS),
+        default=1,
+        metavar="N",
+        help="CPU threads for the networks (default: 1)",
+    )
     return top
 
 

@@ -61,6 +61,9 @@ def to_onnx(network: SemNetwork) -> onnx.ModelProto:
     of that is removed.
     """
     network = network.cpu().float().eval()
+    for module in network.modules():  # in place, activations are traced op by op: the same graph in twice the time
+        if hasattr(module, "inplace"):
+            module.inplace = False
     example = torch.rand(2, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of the exporter's own internals

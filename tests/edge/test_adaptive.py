@@ -132,9 +132,7 @@ def test_time_enough_changes_nothing(files):
 @pytest.mark.parametrize("changes", [{"full_sha256": "a" * 64}, {"precision": "int8"}])
 def test_files_that_are_no_pair_are_refused(files, changes):
     cheap, full = write_cheap(files[0], **changes), files[1]
-    with pytest.raises(
-        UserError, match=r"student_fast\.onnx: was not exported to be asked before .*student\.onnx"
-    ):
+    with pytest.raises(UserError, match=r"student_fast\.onnx: was not exported to be asked before .*student\.onnx"):
         AdaptiveClassifier(EdgeClassifier(cheap), EdgeClassifier(full))
 
 
