@@ -61,6 +61,7 @@ def to_onnx(network: SemNetwork) -> onnx.ModelProto:
     of that is removed.
     """
     network = network.cpu().float().eval()
+    module: Any
     for module in network.modules():  # in place, activations are traced op by op: the same graph in twice the time
         if hasattr(module, "inplace"):
             module.inplace = False
