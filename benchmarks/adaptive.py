@@ -9,7 +9,7 @@ fast file and INT8 alone are timed beside them.
 
 import argparse
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -17,11 +17,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from benchmarks.environment import run_benchmark, write_result
 from benchmarks.real_images import load_real
 from semdefect.edge.adaptive import AdaptiveClassifier
 from semdefect.edge.classifier import MAX_THREADS, Classifier, EdgeClassifier, Failure, Prediction
+from semdefect.edge.image import open_gray, to_pixels
 from semdefect.edge.options import whole
 from semdefect.errors import UserError
 from semdefect.evaluation import SPARED, TestSet, load_test_sets
@@ -41,14 +43,18 @@ class Way:
     said: list[Prediction] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
-    def take(self, paths: Sequence[Path]) -> None:
-        """One turn.
+    def take(self, images: Sequence[Path] | Sequence[Image.Image]) -> None:
+        """One turn, on files or on decoded images.
 
         Raises:
             UserError: an image cannot be read.
         """
         begin = perf_counter()
-        results = list(self.classifier.classify_many(paths))
+        results: list[Prediction | Failure] = []
+        if isinstance(images[0], Path):
+            results += self.classifier.classify_many(image for image in images if isinstance(image, Path))
+        else:
+            results += map(self.classifier.classify, images)
         self.seconds.append(perf_counter() - begin)
         for result in results:
             if isinstance(result, Failure):
@@ -61,23 +67,25 @@ class Way:
         return float(np.mean([names.index(one.label) == number for one, number in zip(self.said, truth, strict=True)]))
 
 
-def compare(ways: dict[str, Way], paths: Sequence[Path], truth: NDArray[np.int64]) -> dict[str, Any]:
-    """Let ``ways`` take turns on the images ``paths`` of classes ``truth [N]``; the figures of each.
+def compare(
+    ways: dict[str, Way], images: Sequence[Path] | Sequence[Image.Image], truth: NDArray[np.int64]
+) -> dict[str, Any]:
+    """Let ``ways`` take turns on ``images`` of classes ``truth [N]``; the figures of each.
 
     Keys of each: ``images_per_second``, ``accuracy``, ``escalated`` (share of images for which the full model answered)
     and ``times_as_fast`` as the way named ``full``: the median over turns, of which the first does not count.
     """
     for way in ways.values():
-        way.take(paths[:TURN])
+        way.take(images[:TURN])
         way.said, way.seconds = [], []
-    for number, start in enumerate(range(0, len(paths), TURN)):
+    for number, start in enumerate(range(0, len(images), TURN)):
         order = list(ways.values())[:: 1 if number % 2 else -1]
         for way in order:
-            way.take(paths[start : start + TURN])
+            way.take(images[start : start + TURN])
     whole = np.array(ways["full"].seconds)
     return {
         name: {
-            "images_per_second": len(paths) / sum(way.seconds),
+            "images_per_second": len(images) / sum(way.seconds),
             "accuracy": way.accuracy(truth),
             "escalated": float(np.mean([one.escalated for one in way.said])),
             "times_as_fast": float(np.median(whole / np.array(way.seconds))),
@@ -87,11 +95,19 @@ def compare(ways: dict[str, Way], paths: Sequence[Path], truth: NDArray[np.int64
 
 
 def measure(paths: Sequence[Path], truth: NDArray[np.int64], threads: int) -> dict[str, Any]:
-    """`compare` of the full file, the fast one with it, and INT8, each on ``threads`` threads."""
+    """`compare` of the full file, the fast one with it, and INT8, each on ``threads`` threads.
+
+    ``files``: PNG files through the stream that decodes ahead; ``decoded``: images that are in memory, one by one.
+    """
     names = {"full": SPARED, "fast": "student_fast", "int8": "student_int8"}
     files = {name: EdgeClassifier(EDGE / f"{file}.onnx", threads) for name, file in names.items()}
     pair = AdaptiveClassifier(files["fast"], EdgeClassifier(EDGE / f"{SPARED}.onnx", threads))
-    return compare({name: Way(one) for name, one in {**files, "adaptive": pair}.items()}, paths, truth)
+    decoded = [Image.fromarray(to_pixels(open_gray(path))) for path in paths]
+    both: dict[str, Sequence[Path] | Sequence[Image.Image]] = {"files": paths, "decoded": decoded}
+    return {
+        kind: compare({name: Way(one) for name, one in {**files, "adaptive": pair}.items()}, images, truth)
+        for kind, images in both.items()
+    }
 
 
 def written(images: TestSet, folder: Path) -> list[Path]:
@@ -101,6 +117,16 @@ def written(images: TestSet, folder: Path) -> list[Path]:
     for path, image in zip(paths, images.images, strict=True):
         image.save(path)
     return paths
+
+
+def lines(found: dict[str, Any]) -> Iterator[str]:
+    """What is printed of set → kind of images → way → figures."""
+    for name, kinds in found.items():
+        for kind, ways in kinds.items():
+            for way, row in ways.items():
+                speed = f"{row['images_per_second']:6.0f} images/s  {row['times_as_fast']:.2f} times as fast"
+                rest = f"accuracy {row['accuracy']:.1%}  escalated {row['escalated']:.1%}"
+                yield f"{name:<6} {kind:<8} {way:<9}{speed}  {rest}"
 
 
 def run(options: argparse.Namespace) -> None:
@@ -116,10 +142,7 @@ def run(options: argparse.Namespace) -> None:
         # In an order that has nothing to do with class or size, so that turns are alike.
         order = np.random.default_rng(0).permutation(len(real.paths))
         found["real"] = measure([real.paths[number] for number in order], real.truth[order], options.threads)
-    for name, ways in found.items():
-        for way, row in ways.items():
-            speed = f"{row['images_per_second']:6.0f} images/s  {row['times_as_fast']:.2f} times as fast"
-            print(f"{name:<6} {way:<9}{speed}  accuracy {row['accuracy']:.1%}  escalated {row['escalated']:.1%}")
+    print("\n".join(lines(found)))
     print(f"written to {write_result('adaptive', {'threads': options.threads, 'sets': found})}")
 
 
