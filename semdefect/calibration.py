@@ -14,6 +14,8 @@ from semdefect.edge.guard import Guard
 REVIEW_ALL = 1.01
 #: A score that no image exceeds: none is called unknown.
 NEVER_UNKNOWN = 1.01
+#: Times as many images as show a purity when all are right, from which on errors are provided for.
+MANY = 8
 #: What an answer may change by when an image comes alone or with others, or on another processor.
 _LAST_DIGITS = 1e-6
 
@@ -42,8 +44,8 @@ def guard_thresholds(
 ) -> tuple[float, ...]:
     """Thresholds, one a class, from which on predictions are right in at least ``target_purity`` of cases.
 
-    A class that is called often enough to show that has a threshold of its own; the others share one. All of them
-    together keep the promise with a probability of ``confidence`` over validation images drawn anew from where the
+    A class that is called often enough to leave room for errors has a threshold of its own; the others share one. All
+    of them together keep the promise with a probability of ``confidence`` over validation images drawn anew from where the
     later ones come from, each independent of the others. It takes the network and the temperature as given, which
     these images have helped to choose: the best epoch, and one number.
 
@@ -58,8 +60,8 @@ def guard_thresholds(
     """
     sure, called = probabilities.max(axis=1), probabilities.argmax(axis=1)
     right, classes = called == labels, range(probabilities.shape[1])
-    needed = needed_images(target_purity, confidence)  # half of what leaves room for an error
-    alone = [number for number in classes if (called == number).sum() >= 2 * needed]
+    enough = MANY * needed_images(target_purity, confidence)
+    alone = [number for number in classes if (called == number).sum() >= enough]
     groups = [[number] for number in alone] + [[number for number in classes if number not in alone]]
     thresholds = [REVIEW_ALL] * len(classes)
     each = 1 - (1 - confidence) / len(groups)
@@ -78,8 +80,10 @@ def purity_threshold(
 
     The surest images are taken first, as many as have to be right without exception, then one more after the other,
     for as long as a binomial test rejects that they are right in fewer than ``target_purity`` of cases. The order
-    depends on no label, and so the tests need no correction. Of several ways to begin this one accepts most where there
-    are few images (a throw-away simulation).
+    depends on no label, and so the tests need no correction. Where there are many images, a single error among the
+    surest shall not end it: further sequences begin at a quarter and a half of the images, and all share the
+    probability of being wrong. Of several ways to begin, the one sequence accepts most where there are few images
+    (a throw-away simulation).
 
     Source: Angelopoulos, Bates, Candès, Jordan, Lei, "Learn then Test: Calibrating Predictive Algorithms to Achieve
     Risk Control", 2021; the test is the one-sided bound of Clopper and Pearson, 1934.
@@ -92,11 +96,22 @@ def purity_threshold(
     """
     order = np.argsort(-sure, kind="stable")
     sure, errors = sure[order], np.cumsum(~right[order])
-    counts = np.arange(needed_images(target_purity, confidence), len(sure) + 1)
-    counts = counts[np.append(sure[1:] != sure[:-1], True)[counts - 1]]  # one threshold takes equal confidences or none
-    unproven = binom.cdf(errors[counts - 1], counts, 1 - target_purity) > 1 - confidence
-    kept = counts[np.cumsum(unproven) == 0]
-    return max(float(sure[kept[-1] - 1]) - _LAST_DIGITS, 0.0) if len(kept) else REVIEW_ALL
+    last = np.append(sure[1:] != sure[:-1], True)  # one threshold takes equal confidences or none
+    certified = 0
+    for start, each in _sequences(len(sure), target_purity, confidence):
+        counts = np.arange(start, len(sure) + 1)
+        counts = counts[last[counts - 1]]
+        unproven = binom.cdf(errors[counts - 1], counts, 1 - target_purity) > 1 - each
+        certified = max([certified, *counts[np.cumsum(unproven) == 0]])
+    return max(float(sure[certified - 1]) - _LAST_DIGITS, 0.0) if certified else REVIEW_ALL
+
+
+def _sequences(count: int, target_purity: float, confidence: float) -> list[tuple[int, float]]:
+    """With how many of ``count`` images each sequence of tests begins, and the confidence of its tests."""
+    if count < MANY * needed_images(target_purity, confidence):
+        return [(needed_images(target_purity, confidence), confidence)]
+    each = 1 - (1 - confidence) / 3
+    return [(needed_images(target_purity, each), each), (count // 4, each), (count // 2, each)]
 
 
 def needed_images(target_purity: float, confidence: float) -> int:

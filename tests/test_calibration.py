@@ -51,19 +51,27 @@ def answers(count: int, seed: int, sharpness: float = 9.0):
     return softmax(logits.astype(float), axis=1), labels
 
 
-@pytest.mark.parametrize("target", [0.9, 0.98])
-def test_thresholds_keep_their_purity_as_often_as_promised(target):
+@pytest.mark.parametrize(("target", "images"), [(0.9, 150), (0.9, 360), (0.98, 360), (0.98, 2400)])
+def test_thresholds_keep_their_purity_as_often_as_promised(target, images):
     probabilities, labels = answers(20_000, 1)  # stands for all images there are
     sure, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     broken, accepted = [], []
     rng = np.random.default_rng(0)
     for _ in range(100):
-        drawn = rng.integers(0, len(labels), 360)
+        drawn = rng.integers(0, len(labels), images)
         threshold = purity_threshold(sure[drawn], right[drawn], target, 0.9)
         broken.append((sure >= threshold).any() and right[sure >= threshold].mean() < target)
         accepted.append((sure >= threshold).mean())
     assert np.mean(broken) <= 0.1 + 3 * np.sqrt(0.1 * 0.9 / 100)
     assert np.median(accepted) > 0.4  # and it is no guard that accepts nothing
+
+
+def test_where_there_are_many_images_an_error_among_the_surest_does_not_end_it():
+    right = np.ones(2400, bool)
+    right[5] = right[2000:] = False
+    threshold = purity_threshold(np.linspace(1, 0.5, 2400), right, 0.98, 0.9)
+    assert 0.55 < threshold < 0.6  # 2000 right ones and a few more
+    assert purity_threshold(np.linspace(1, 0.5, 360), right[:360], 0.98, 0.9) == REVIEW_ALL
 
 
 def test_a_threshold_takes_all_images_of_its_confidence_or_none():
