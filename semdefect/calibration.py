@@ -45,8 +45,8 @@ def guard_thresholds(
     """Thresholds, one a class, from which on predictions are right in at least ``target_purity`` of cases.
 
     A class that is called often enough to leave room for errors has a threshold of its own; the others share one. All
-    of them together keep the promise with a probability of ``confidence`` over validation images drawn anew from where the
-    later ones come from, each independent of the others. It takes the network and the temperature as given, which
+    of them together keep the promise with a probability of ``confidence`` over validation images drawn anew from where
+    the later ones come from, each independent of the others. It takes the network and the temperature as given, which
     these images have helped to choose: the best epoch, and one number.
 
     Args:
