@@ -16,18 +16,21 @@ EXPERIMENTS = re.findall(r"dvc exp run ((?:-S \S+ ?)+)", README)
 
 def test_the_table_is_of_the_committed_figures():
     accuracy = json.loads((ROOT / "metrics/evaluate/summary.json").read_text())["accuracy"]
-    megabytes = json.loads((ROOT / "metrics/export_onnx/export.json").read_text())["megabytes"]
+    files = [json.loads((ROOT / f"metrics/export_onnx/{name}.json").read_text()) for name in ("export", "fast")]
+    megabytes = files[0]["megabytes"] | files[1]["megabytes"]
     rows = {
         "teacher": "teacher",
         "student FP32": "student_fp32",
         "student INT8": "student_int8",
         "student, INT8 weights": "student_w8",
+        "fast student": "student_fast",
+        "fast one first": "adaptive",
     }
     for title, model in rows.items():
         (line,) = re.findall(rf"^\| {title}\b.*$", README, re.MULTILINE)
-        *shares, size = re.findall(r"(?<= )[\d.]+(?= %| MB)", line) + ["–"] * (model == "teacher")
+        *shares, size = re.findall(r"(?<= )[\d.]+(?= %| MB)", line) + ["–"] * (model not in megabytes)
         assert shares == [f"{100 * accuracy[name][model]:.1f}" for name in ("clean", "noisy", "mixed", "fresh")], line
-        assert size == (f"{megabytes[model]:.2f}" if model != "teacher" else "–"), line
+        assert size == (f"{megabytes[model]:.2f}" if model in megabytes else "–"), line
 
 
 @pytest.mark.parametrize("settings", EXPERIMENTS)
