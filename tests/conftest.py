@@ -11,8 +11,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest file first, so that one of two processes does not end with it while the other has nothing to do."""
-    items.sort(key=lambda item: item.path.name != "test_pipeline.py")
+    """The longest files first, so that one of two processes does not end with them while the other is idle."""
+    longest = ("test_pipeline.py", "test_benchmarks.py", "test_own_images.py")
+    items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))
 
 
 @pytest.fixture(scope="session")

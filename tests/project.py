@@ -1,5 +1,6 @@
 """A copy of the project that tests may run and change."""
 
+import csv
 import os
 import shutil
 import subprocess
@@ -60,3 +61,9 @@ def copy_project(folder: Path) -> Project:
         params[block] |= values
     path.write_text(yaml.safe_dump(params, sort_keys=False))
     return Project(folder)
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
