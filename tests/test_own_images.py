@@ -1,4 +1,4 @@
-"""The DAG with a user's own images, and where it cannot run; apart from test_pipeline.py, for two processes to share."""
+"""The DAG with a user's own images, and where it cannot run: a file of its own for the second process."""
 
 import json
 import subprocess
