@@ -99,7 +99,9 @@ def test_a_stopped_stage_cleans_up_and_ends_at_once_with_code_130(tmp_path, stop
         "    with replacing(pathlib.Path('out.txt')) as temporary:\n"
         "        temporary.write_text('half')\n"
         "        print('working', flush=True)\n"
-        "        time.sleep(60)\n"
+        "        while True:\n"
+        # Short ones: a signal that arrives between two instructions and a long sleep is seen after the sleep only.
+        "            time.sleep(0.05)\n"
         "run_stage(work, None)\n"
     )
     process = subprocess.Popen(
