@@ -26,7 +26,7 @@ from semdefect.edge.classifier import MAX_THREADS, Classifier, EdgeClassifier, F
 from semdefect.edge.image import open_gray, to_pixels
 from semdefect.edge.options import whole
 from semdefect.errors import UserError
-from semdefect.evaluation import SPARED, TestSet, load_test_sets
+from semdefect.evaluation import FAST, SPARED, TestSet, load_test_sets
 from semdefect.manifest import SPLITS, read_manifest
 from semdefect.params import load_params
 
@@ -99,7 +99,7 @@ def measure(paths: Sequence[Path], truth: NDArray[np.int64], threads: int) -> di
 
     ``files``: PNG files through the stream that decodes ahead; ``decoded``: images that are in memory, one by one.
     """
-    names = {"full": SPARED, "fast": "student_fast", "int8": "student_int8"}
+    names = {"full": SPARED, "fast": FAST, "int8": "student_int8"}
     files = {name: EdgeClassifier(EDGE / f"{file}.onnx", threads) for name, file in names.items()}
     pair = AdaptiveClassifier(files["fast"], EdgeClassifier(EDGE / f"{SPARED}.onnx", threads))
     decoded = [Image.fromarray(to_pixels(open_gray(path))) for path in paths]

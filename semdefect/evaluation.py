@@ -18,6 +18,7 @@ from semdefect.edge.classifier import EdgeClassifier
 from semdefect.edge.guard import ACCEPTED, REASONS
 from semdefect.edge.guard_scoring import guard_figures
 from semdefect.edge.image import SIZE, is_blank, open_gray, to_pixels, to_tensor
+from semdefect.edge.pair import CHEAP
 from semdefect.edge.runtime import Answers, joined
 from semdefect.edge.scoring import expected_calibration_error, score
 from semdefect.manifest import IMAGES, Row
@@ -27,7 +28,8 @@ from semdefect.seeds import TEST
 from semdefect.synthesis import corrupt
 from semdefect.training_data import fresh_images
 
-FILES = ("student_fp32", "student_int8", "student_w8", "student_fast")
+FAST = Path(CHEAP).stem
+FILES = ("student_fp32", "student_int8", "student_w8", FAST)
 #: What is scored: teacher, files, and the fast file with the one that it is meant to spare.
 MODELS = ("teacher", *FILES, "adaptive")
 SPARED = "student_w8"
@@ -170,7 +172,7 @@ def run_models(
 
 def pair_of(students: dict[str, EdgeClassifier]) -> AdaptiveClassifier:
     """The fast file and the one that it spares."""
-    return AdaptiveClassifier(students["student_fast"], students[SPARED])
+    return AdaptiveClassifier(students[FAST], students[SPARED])
 
 
 def run_adaptive(students: dict[str, EdgeClassifier], images: TestSet, name: str) -> Outcome:

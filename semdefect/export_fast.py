@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from semdefect.calibration_data import CalibrationImages
 from semdefect.edge.classifier import EdgeClassifier
 from semdefect.edge.guard import ACCEPTED
 from semdefect.edge.metadata import ModelMetadata
-from semdefect.edge.pair import Pair
+from semdefect.edge.pair import CHEAP, Pair, unsure
 from semdefect.errors import UserError
 from semdefect.export import (
     FILES,
@@ -29,8 +30,6 @@ from semdefect.export import (
 )
 from semdefect.network import file_sha256, load_network
 from semdefect.params import ExportOnnx
-
-FAST = "student_fast.onnx"
 
 
 def export_fast(
@@ -68,31 +67,45 @@ def export_fast(
     figures = {}
     for precision, name in FILES.items():
         full = EdgeClassifier(folder / name, threads)
-        answers = answers_of(full, images)
-        both = full.probabilities(answers.logits)
-        enough = enough_confidence(fast, both, bars.fast_agreement)
-        asked = fast.max(axis=1) < enough
-        together = np.where(asked[:, None], both, fast)
-        strange = np.where(asked, answers.unknown, unknown)
-        guard = calibrated_guard(together[alone], strange[alone], labels[alone], bars)
-        pairs[precision] = Pair(full.metadata.checkpoint_sha256, enough, guard)
-        accepted = float((guard.codes(together, strange) == ACCEPTED).mean())
-        figures[Path(name).stem] = {
-            "enough": enough,
-            "escalated": float(asked.mean()),
-            "agreement": float((together.argmax(1) == both.argmax(1)).mean()),
-            "accuracy": {"pair": _right(together, labels), "full": _right(both, labels)},
-            "accepted": accepted,
-            "guard": guard.content(),
-        }
-        print(f"{FAST} before {name} asks it for {asked.mean():.0%} of the calibration images")
-        print(guard_sentence(f"{FAST} before {name}", guard, accepted))
+        pairs[precision], figures[Path(name).stem] = _pair(full, fast, unknown, calibration, bars)
     guard = calibrated_guard(fast[alone], unknown[alone], labels[alone], bars)
     about = replace(about, temperature=temperature, guard=guard, pairs=pairs)
-    save_onnx(model, about, folder / FAST)
-    megabytes = {Path(FAST).stem: round((folder / FAST).stat().st_size / 1e6, 2)}
+    save_onnx(model, about, folder / CHEAP)
+    megabytes = {Path(CHEAP).stem: round((folder / CHEAP).stat().st_size / 1e6, 2)}
     by_itself = {"accuracy": _right(fast, labels), "temperature": temperature}
     write_json(metrics, {"alone": by_itself, "beside": figures, "megabytes": megabytes}, digits=6)
+
+
+def _pair(
+    full: EdgeClassifier,
+    fast: NDArray[np.float64],
+    unknown: NDArray[np.float32],
+    calibration: CalibrationImages,
+    bars: ExportOnnx,
+) -> tuple[Pair, dict[str, Any]]:
+    """What the fast student's file says of its use with ``full``, and its figures on the calibration images.
+
+    ``fast [N, 8]`` and ``unknown [N]`` are the fast student's calibrated probabilities and scores of them.
+    """
+    alone, labels = calibration.alone, calibration.images.labels.numpy()
+    answers = answers_of(full, calibration.images)
+    both = full.probabilities(answers.logits)
+    enough = enough_confidence(fast, both, bars.fast_agreement)
+    asked = unsure(fast, enough)
+    together = np.where(asked[:, None], both, fast)
+    strange = np.where(asked, answers.unknown, unknown)
+    guard = calibrated_guard(together[alone], strange[alone], labels[alone], bars)
+    accepted = float((guard.codes(together, strange) == ACCEPTED).mean())
+    print(f"{CHEAP} before {full.path.name} asks it for {asked.mean():.0%} of the calibration images")
+    print(guard_sentence(f"{CHEAP} before {full.path.name}", guard, accepted))
+    return Pair(full.metadata.checkpoint_sha256, enough, guard), {
+        "enough": enough,
+        "escalated": float(asked.mean()),
+        "agreement": float((together.argmax(1) == both.argmax(1)).mean()),
+        "accuracy": {"pair": _right(together, labels), "full": _right(both, labels)},
+        "accepted": accepted,
+        "guard": guard.content(),
+    }
 
 
 def _right(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:

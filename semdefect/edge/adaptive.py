@@ -19,6 +19,7 @@ from PIL import Image
 from semdefect.edge.classifier import Classifier, EdgeClassifier, Prediction, predicted, tensor_of
 from semdefect.edge.guard import HURRIED, REASONS
 from semdefect.edge.image import SIZE, is_blank
+from semdefect.edge.pair import CHEAP
 from semdefect.errors import UserError
 
 #: How many of the newest measurements tell how much longer the full model takes than the cheap one.
@@ -53,7 +54,7 @@ class AdaptiveClassifier(Classifier):
         if pair is None or not fits or cheap.classes != full.classes:
             raise UserError(
                 f"{cheap.path}: was not exported to be asked before {full.path}; take both from one `dvc repro`, "
-                f"student_fast.onnx as the cheap model and any other as the full one"
+                f"{CHEAP} as the cheap model and any other as the full one"
             )
         self.classes = full.classes
         self.sha256 = hashlib.sha256(f"{cheap.sha256} {full.sha256}".encode()).hexdigest()

@@ -9,13 +9,12 @@ from pathlib import Path
 
 from semdefect.edge.adaptive import AdaptiveClassifier
 from semdefect.edge.classifier import MAX_THREADS, Classifier, EdgeClassifier
+from semdefect.edge.pair import CHEAP
 from semdefect.edge.rows import FORMATS
 from semdefect.edge.runtime import RUNTIMES
 from semdefect.edge.table import printable
 
 DEFAULT_MODEL = Path("models/edge/student_int8.onnx")
-#: Name of the cheap model's file, which lies beside those it can be used with.
-CHEAP = "student_fast.onnx"
 
 
 def add_model_options(command: argparse.ArgumentParser, json_help: str) -> None:

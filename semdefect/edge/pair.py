@@ -10,6 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 from semdefect.edge.checks import digits, field, number, wrong
 from semdefect.edge.guard import Guard
 
+#: What the export stage calls the cheap model's file, beside the full one's.
+CHEAP = "student_fast.onnx"
+
+
+def unsure(probabilities: ArrayLike, enough: float) -> NDArray[np.bool_]:
+    """Whether the full model is asked, ``[N]``, by calibrated ``probabilities [N, classes]`` of the cheap one."""
+    return np.asarray(np.asarray(probabilities).max(axis=-1) < enough)
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -35,8 +43,8 @@ class Pair:
         object.__setattr__(self, "enough", number(self.enough, "pairs.enough", 0.0, math.inf))
 
     def unsure(self, probabilities: ArrayLike) -> NDArray[np.bool_]:
-        """Whether the full model is asked, ``[N]``, by calibrated ``probabilities [N, classes]`` of the cheap one."""
-        return np.asarray(np.asarray(probabilities).max(axis=-1) < self.enough)
+        """Whether the full model is asked, ``[N]``; see the function `unsure`."""
+        return unsure(probabilities, self.enough)
 
     def content(self) -> dict[str, Any]:
         """What `from_content` reads, as JSON can hold it."""
