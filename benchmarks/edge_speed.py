@@ -1,9 +1,10 @@
 """How fast the exported files run here, beside the plain recipe: `semdefect bench` on both, with its figures committed.
 
-    python -m benchmarks.edge_speed                # seven minutes on two busy cores
+    python -m benchmarks.edge_speed                # two minutes on two idle cores
 
-Needs the models of `dvc repro` (models/edge). Every setting of one and two threads, batches of one and eight; the
-headline is of one image on one thread: how many times as fast as the plain recipe the calls are.
+Needs the models of `dvc repro` (models/edge), and nothing else that runs. One image at a time on one thread and on two;
+the headline is of one thread: how many times as fast as the plain recipe the calls are. The report of `evaluate` shows
+the figures, and by the files' hashes whether they are of the files that it is about.
 """
 
 import argparse
@@ -15,10 +16,12 @@ from benchmarks.environment import run_benchmark, write_result
 from semdefect.edge.bench import Bench
 from semdefect.edge.bench_images import write_images
 from semdefect.edge.bench_table import process_text, setting_text
+from semdefect.evaluation import FILES
+from semdefect.network import file_sha256
 
 EDGE = Path("models/edge")
-MODELS = tuple(EDGE / f"student_{precision}.onnx" for precision in ("fp32", "int8"))
-THREADS, BATCHES, ROUNDS = (1, 2), (1, 8), 10
+MODELS = tuple(EDGE / f"{name}.onnx" for name in FILES)
+THREADS, BATCHES, ROUNDS = (1, 2), (1,), 20
 
 
 def measure() -> dict[str, Any]:
@@ -31,7 +34,14 @@ def measure() -> dict[str, Any]:
             print(setting_text(figures), end="\n\n", flush=True)
         processes = list(bench.processes())
     print(process_text(processes))
-    return {"headline": headline(calls, processes), "rounds": ROUNDS, "calls": calls, "processes": processes}
+    files = {path.name: file_sha256(path) for path in MODELS}
+    return {
+        "headline": headline(calls, processes),
+        "files": files,
+        "rounds": ROUNDS,
+        "calls": calls,
+        "processes": processes,
+    }
 
 
 def headline(calls: list[dict[str, Any]], processes: list[dict[str, Any]]) -> dict[str, Any]:
