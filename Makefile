@@ -7,10 +7,10 @@ export PATH := $(BIN):$(PATH)
 IN_GIT = git rev-parse --verify HEAD >/dev/null 2>&1 || { echo "error: DVC works in a git repository with a commit: run git init && git add -A && git commit -m start" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro quality summary test lint format clean
+.PHONY: help setup repro quality summary pr-report lock test lint format clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; name one with make PYTHON=python3.11")'
@@ -40,6 +40,13 @@ quality: $(READY)  ## the pipeline with the quality profile: hours on two cores;
 
 summary: $(READY)  ## print the result of the last run
 	@python -m semdefect.summary
+
+BASE ?= main
+pr-report: $(READY)  ## Markdown for a review: what changed against BASE=main (docs/review.md); OUTPUT=FILE writes it
+	@python -m semdefect.pr_report --base "$(BASE)" $(if $(OUTPUT),--output "$(OUTPUT)")
+
+lock: $(READY)  ## does dvc.lock fit code, parameters and figures? needs no data
+	@python -m semdefect.lock_check
 
 test: $(READY)  ## run all tests on two processes, the whole DAG on a tiny profile included
 	@python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder

@@ -11,9 +11,9 @@ from benchmarks.real_images import RealImages
 from semdefect import CLASSES
 from semdefect.edge.scoring import confusion_matrix, mean_class_accuracy, recalls
 from semdefect.edge.table import percent
+from semdefect.intervals import resampled
 
 MODELS = ("teacher", "fp32", "int8")
-RESAMPLES = 2000
 
 
 def figures_of(images: RealImages, said: dict[int, dict[str, NDArray[np.float64]]]) -> dict[str, Any]:
@@ -66,20 +66,11 @@ def interval(
         counts, sums = np.zeros((2, len(first), truth.max() + 1))
         np.add.at(counts, (group, truth[inside]), 1)
         np.add.at(sums, (group, truth[inside]), hits[inside])
-        drawn = _resampled(images.truth[rows][inside][first], rng)
+        drawn = resampled(images.truth[rows][inside][first], rng)
         seen = drawn @ counts
         shares = np.divide(drawn @ sums, seen, out=np.full(seen.shape, np.nan), where=seen > 0)
         means.append(np.nanmean(shares, axis=1))
     return [float(bound) for bound in np.percentile(np.mean(means, axis=0), [2.5, 97.5])]
-
-
-def _resampled(classes: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """How often each of the groups of these ``classes [G]`` is drawn, ``[RESAMPLES, G]``; a class keeps its number."""
-    drawn = np.zeros((RESAMPLES, len(classes)), np.int64)
-    for label in np.unique(classes):
-        own = np.flatnonzero(classes == label)
-        drawn[:, own] = rng.multinomial(len(own), np.full(len(own), 1 / len(own)), RESAMPLES)
-    return drawn
 
 
 def show(figures: dict[str, Any]) -> None:
