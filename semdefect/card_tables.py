@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +43,27 @@ class Scored:
         """The test sets without those of `COMPOSED`."""
         return [name for name in self.sets if name not in COMPOSED]
 
+    @cached_property
+    def intervals(self) -> dict[str, dict[str, dict[str, Interval]]]:
+        """95 % intervals, ``[model][test set][figure]``, of each of `names`."""
+        groups = {name: lineage(self.sets[name].names, self.rows) for name in self.names}
+        return {
+            model: {name: _bootstrapped(by_set[name], groups[name]) for name in self.names}
+            for model, by_set in self.outcomes.items()
+        }
+
+
+def _bootstrapped(outcome: Outcome, groups: NDArray[np.int64]) -> dict[str, Interval]:
+    return bootstrap(outcome.truth, outcome.predicted, len(CLASSES), groups)
+
 
 def headline(scored: Scored, models: Sequence[str]) -> str:
     """`semdefect.intervals.FIGURES` of ``models`` on each test set, with 95 % intervals."""
     rows = []
     for name in scored.names:
-        groups = lineage(scored.sets[name].names, scored.rows)
         for model in models:
-            outcome = scored.outcomes[model][name]
+            outcome, intervals = scored.outcomes[model][name], scored.intervals[model][name]
             figures = score(outcome.truth, outcome.probabilities, CLASSES)
-            intervals = bootstrap(outcome.truth, outcome.predicted, len(CLASSES), groups)
             cells = [_with(figures[figure], intervals[figure]) for figure in FIGURES]
             rows.append([name, model, str(len(outcome.truth)), *cells])
     header = ["test set", "model", "images", "accuracy", "mean class accuracy", "macro-F1"]
@@ -106,6 +118,18 @@ def _ends(interval: Interval) -> str:
 
 def data_counts(splits: dict[str, list[Row]]) -> str:
     """Images of each split by origin, with their lineage groups and scene families, then by class."""
+    by_class = [
+        [label, *(str(sum(row.label == label for row in members)) for members in splits.values())] for label in CLASSES
+    ]
+    return f"{table(['split', *COUNTED], counts_of(splits))}\n\n{table(['class', *splits], by_class)}"
+
+
+#: What `counts_of` counts.
+COUNTED = ("images", "real", "augmented from these", "rendered", "lineage groups", "scene families")
+
+
+def counts_of(splits: dict[str, list[Row]]) -> list[list[str]]:
+    """A line for each split: its name and `COUNTED`."""
     rows = []
     for name, members in splits.items():
         real = [row for row in members if row.origin == "real"]
@@ -113,11 +137,7 @@ def data_counts(splits: dict[str, list[Row]]) -> str:
         families = {row.family for row in members if row.origin == "rendered"}
         counts = [len(members), len(real) - children, children, len(members) - len(real)]
         rows.append([name, *map(str, [*counts, len({row.group for row in members}), len(families)])])
-    header = ["split", "images", "real", "augmented from these", "rendered", "lineage groups", "scene families"]
-    by_class = [
-        [label, *(str(sum(row.label == label for row in members)) for members in splits.values())] for label in CLASSES
-    ]
-    return f"{table(header, rows)}\n\n{table(['class', *splits], by_class)}"
+    return rows
 
 
 def shared_groups(splits: dict[str, list[Row]]) -> int:

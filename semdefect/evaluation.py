@@ -32,7 +32,7 @@ FAST = Path(CHEAP).stem
 FILES = ("student_fp32", "student_int8", "student_w8", FAST)
 #: What is scored: teacher, files, and the fast file with the one that it is meant to spare.
 MODELS = ("teacher", *FILES, "adaptive")
-SPARED = "student_w8"
+SPARED, PLAIN = "student_w8", "student_fp32"
 #: The file that goes to the device: its figures are the ones in the plots.
 SHIPPED = "student_int8"
 
@@ -216,6 +216,9 @@ def summarise(
     outcomes: dict[str, dict[str, Outcome]],
     details: dict[str, dict[str, Any]],
     foreign: dict[str, dict[str, float]],
+    damaged: dict[str, Any],
+    looks: dict[str, Any],
+    audit: dict[str, Any],
 ) -> dict[str, Any]:
     """The few figures for `dvc metrics diff`: accuracies by test set and model, and what the shipped file keeps.
 
@@ -223,10 +226,13 @@ def summarise(
         outcomes: ``[model][test set]``.
         details: `Outcome.figures` of the same.
         foreign: `foreign_figures`.
+        damaged: `semdefect.robustness.robustness`.
+        looks: `semdefect.attention.attention`.
+        audit: figures of `semdefect.leak_audit.Audit`.
     """
     mixed = {name: details[name]["mixed"] for name in MODELS}
     shipped = mixed[SHIPPED]
-    plain = outcomes["student_fp32"]
+    plain = outcomes[PLAIN]
     teacher = mixed["teacher"]["accuracy"]
     return {
         "accuracy": {key: {name: details[name][key]["accuracy"] for name in MODELS} for key in outcomes[SHIPPED]},
@@ -247,4 +253,7 @@ def summarise(
         "foreign_called_unknown": foreign[SHIPPED],
         "escape_rate": shipped["escape_rate"],
         "overkill_rate": shipped["overkill_rate"],
+        "damaged_accuracy": {name: found["mean"] for name, found in damaged.items()},
+        "looks_at_the_defect": {key: looks[key] for key in ("pointing", "energy")},
+        "duplicates_across_splits": audit["duplicates"],
     }

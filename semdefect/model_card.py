@@ -14,13 +14,12 @@ from semdefect.card_tables import Scored, data_counts, files, guarded, headline,
 from semdefect.edge.classifier import EdgeClassifier
 from semdefect.edge.metadata import PREPROCESSING, ModelMetadata
 from semdefect.edge.table import percent
+from semdefect.evaluation import PLAIN
 from semdefect.intervals import LEVEL, RESAMPLES
 from semdefect.manifest import Row
 from semdefect.markdown import code, folded
 from semdefect.network import file_sha256, read_provenance, sem_weights
 from semdefect.params import Params, Training
-
-PLAIN = "student_fp32"
 
 _CARD = Template("""# Model card
 

@@ -148,6 +148,8 @@ class Evaluate(Block):
     """The test sets."""
 
     fresh_per_class: Annotated[int, Field(ge=0, le=100_000)]
+    robustness_per_class: Annotated[int, Field(ge=1, le=100_000)]
+    attention_per_class: Annotated[int, Field(ge=1, le=100_000)]
     noisy: Noisy
 
 

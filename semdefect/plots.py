@@ -1,6 +1,7 @@
 """Pictures of an evaluation: confusion matrices and the reliability diagram."""
 
 import csv
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,18 @@ import numpy as np
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 
 from semdefect import CLASSES
 from semdefect.atomic import replacing
 from semdefect.edge.guard import Guard
 from semdefect.edge.guard_scoring import guard_figures, purity_curve
+from semdefect.edge.scoring import confusion_matrix
 from semdefect.evaluation import Outcome, TestSet
 from semdefect.sheet import contact_sheet
+
+#: Heat maps over images: gray ones and a class number each → the same in colour.
+Explain = Callable[[Sequence[Image.Image], Sequence[int]], list[Image.Image]]
 
 
 def _save(figure: Figure, path: Path) -> None:
@@ -79,19 +85,36 @@ def purity_picture(outcomes: dict[str, Outcome], guard: Guard, path: Path) -> No
     _save(figure, path)
 
 
-def error_sheet(images: TestSet, outcome: Outcome, path: Path, count: int = 24, columns: int = 8) -> None:
-    """The most confident errors of ``outcome`` on ``images``, each with its true and its predicted class."""
+def write_pictures(outcomes: dict[str, Outcome], guard: Guard, folder: Path) -> None:
+    """``confusion.png``, ``reliability.png`` and ``purity.png`` of one model; ``outcomes``: test set → what it said."""
+    matrices = {
+        key: confusion_matrix(outcome.truth, outcome.predicted, len(CLASSES)) for key, outcome in outcomes.items()
+    }
+    confusion_picture(matrices, folder / "confusion.png")
+    mixed = outcomes["mixed"]
+    curves = {"before scaling": (mixed.raw, mixed.truth), "after scaling": (mixed.probabilities, mixed.truth)}
+    reliability_picture(curves, folder / "reliability.png")
+    purity_picture(outcomes, guard, folder / "purity.png")
+
+
+def error_sheet(
+    images: TestSet, outcome: Outcome, explain: Explain, path: Path, count: int = 16, columns: int = 4
+) -> None:
+    """The most confident errors of ``outcome`` on ``images``, each beside the evidence for what it was called.
+
+    ``explain`` colours gray images by where the evidence for their class of the given numbers lies.
+    """
     confidence = outcome.probabilities.max(axis=1)
     wrong = [i for i in np.argsort(-confidence, kind="stable") if outcome.predicted[i] != outcome.truth[i]][:count]
-    tiles = [
-        (
-            images.images[i],
-            f"{CLASSES[outcome.truth[i]]} as {CLASSES[outcome.predicted[i]]} {confidence[i]:.0%}",
-        )
-        for i in wrong
-    ]
-    lines = [("", tiles[start : start + columns]) for start in range(0, max(len(tiles), 1), columns)]
-    contact_sheet(lines, path)
+    heats = explain([images.images[i] for i in wrong], [int(outcome.predicted[i]) for i in wrong]) if wrong else []
+    tiles: list[tuple[Image.Image, str]] = []
+    for i, heat in zip(wrong, heats, strict=True):
+        tiles += [
+            (images.images[i], f"{CLASSES[outcome.truth[i]]} as"),
+            (heat, f"{CLASSES[outcome.predicted[i]]} {confidence[i]:.0%}"),
+        ]
+    width = 2 * columns
+    contact_sheet([("", tiles[start : start + width]) for start in range(0, max(len(tiles), 1), width)], path)
 
 
 def write_tables(outcome: Outcome, figures: dict[str, Any], folder: Path) -> None:

@@ -1,236 +1,238 @@
 """What the report of a run says: one function a section."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semdefect import CLASSES
+from semdefect import CLASSES, readiness
+from semdefect.card_tables import COUNTED, counts_of
 from semdefect.edge.table import percent
-from semdefect.intervals import Interval
-from semdefect.params import Params
-from semdefect.report import Card, Grid, Picture, Section
+from semdefect.intervals import FIGURES, Interval
+from semdefect.model_card import Run
+from semdefect.network import file_sha256
+from semdefect.readiness import Readiness
+from semdefect.report import Card, Grid, Picture, Section, write_report
 
-#: ``[model][test set][figure]``.
-Intervals = dict[str, dict[str, dict[str, Interval]]]
-
-#: Models whose intervals are shown, by their names in the figures.
-SHOWN = {
+#: The names of the models in the report, by those in the figures.
+MODELS = {
     "teacher": "teacher",
     "student_fp32": "student FP32",
     "student_int8": "student INT8",
-    "student_w8": "INT8 weights",
+    "student_w8": "student, INT8 weights",
     "student_fast": "fast student",
     "adaptive": "fast one first",
 }
-FIGURES = {"accuracy": "accuracy", "mean_class_accuracy": "mean class accuracy", "macro_f1": "macro-F1"}
+_PER_CLASS = ("purity", "recall")
+#: What `benchmarks.edge_speed` measured; no part of a run, since times are never the same.
+SPEED = Path("benchmarks/results/edge_speed.json")
 
 
-def span(value: float | None, interval: Interval | None) -> str:
-    """``88.6% (85.3-91.7)``."""
-    if value is None or interval is None:
-        return percent(value)
-    low, high = interval
-    return f"{percent(value)} ({100 * low:.1f}–{100 * high:.1f})"
+@dataclass(frozen=True)
+class Findings:
+    """All that was found out about a run.
+
+    Attributes:
+        run: parameters, splits, test sets, answers and files.
+        details: ``[model][test set]`` → `semdefect.evaluation.Outcome.figures`.
+        summary: `semdefect.evaluation.summarise`.
+        robustness: `semdefect.robustness.robustness`.
+        attention: `semdefect.attention.attention`.
+        audit: content of a `semdefect.leak_audit.Audit`.
+        ready: a verdict for each class.
+        quantization: ``metrics/export_onnx/quantization.json``.
+        speed: content of `SPEED`; None where it was never measured.
+    """
+
+    run: Run
+    details: dict[str, dict[str, Any]]
+    summary: dict[str, Any]
+    robustness: dict[str, Any]
+    attention: dict[str, Any]
+    audit: dict[str, Any]
+    ready: Sequence[Readiness]
+    quantization: dict[str, Any]
+    speed: dict[str, Any] | None
+
+    @property
+    def shipped(self) -> dict[str, Any]:
+        """Figures of the shipped file by test set."""
+        return self.details[self.run.scored.shipped]
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of each model file by its name."""
+        files = [self.run.teacher, *(student.path for student in self.run.students.values())]
+        return {("teacher " if file == self.run.teacher else "") + file.name: file_sha256(file) for file in files}
 
 
-def cards(summary: dict[str, Any], details: dict[str, Any], intervals: Intervals, shipped: str) -> list[Card]:
+def write_run_report(found: Findings, pictures: Path, samples: Path, path: Path) -> None:
+    """Write the report of a run.
+
+    Args:
+        found: what it tells.
+        pictures: folder of the pictures that `evaluate` made.
+        samples: sheet of samples of the data set.
+        path: of the HTML file.
+
+    Raises:
+        OSError: a picture is missing; an earlier report stays.
+    """
+
+    def shown(name: str, caption: str, wide: bool = True) -> Picture:
+        return Picture(pictures / name, caption, wide)
+
+    sections = [
+        figures_section(found),
+        class_section(found, [shown("confusion.png", "Confusion of the INT8 file: rows true, columns called")]),
+        guard_section(
+            found,
+            [
+                shown("purity.png", "Purity against rejection; the dot is where the guard stands", False),
+                shown("reliability.png", "Confidence and accuracy, mixed", False),
+            ],
+        ),
+        robustness_section(
+            found.robustness,
+            [
+                shown("robustness.png", "Accuracy against severity; 0 is the undamaged image"),
+                shown("severities.png", "One image under each kind of damage"),
+            ],
+        ),
+        attention_section(found.attention, [shown("attention.png", "Image, and the evidence for its true class")]),
+        Section(
+            "Worst errors",
+            ["The errors of the INT8 file on the clean test images that it was surest of, and beside each the evidence "
+             "for what it was called."],
+            [],
+            [shown("errors.png", "True class, called class and confidence")],
+        ),
+        leak_section(found.audit, [shown("neighbours.png", "The closest pairs across splits")]),
+        origin_section(found, [Picture(samples, "Samples of the data set", True)]),
+        quantization_section(found.quantization, found.summary["int8_fp32_agreement"]),
+        latency_section(found.speed, found.hashes),
+        limits_section(sum(row.origin == "real" for row in found.run.splits["test"])),
+    ]  # fmt: skip
+    lead = (
+        "All figures of the student were measured on the ONNX files through the device's own code, on images of the "
+        "test split, which shares no base image with training, and on fresh ones, rendered for this test alone."
+    )
+    write_report("SEM defect classifier", lead, cards(found), sections, path)
+
+
+def cards(found: Findings) -> list[Card]:
     """What is seen first: the shipped file's accuracy on each test set, and what its guard keeps."""
-    sets = [name for name in details[shipped] if name != "mixed"]
-    accuracy = [
-        Card(f"accuracy, {name}", percent(details[shipped][name]["accuracy"]), _between(intervals[shipped][name]))
-        for name in sets
-    ]
-    last = sets[-1]
-    guard = details[shipped][last]["guard"]
-    kept = f"at {percent(guard['rejection_rate'])} to review"
+    shipped, names = found.run.scored.shipped, found.run.scored.names
+    last = names[-1]
+    guard = found.shipped[last]["guard"]
     return [
-        *accuracy,
-        Card(f"purity of the accepted, {last}", percent(guard["purity"]), kept),
-        Card("INT8 names FP32's class", percent(summary["int8_fp32_agreement"][last]), f"on {last}"),
-        Card("escape rate, mixed", percent(summary["escape_rate"]), "defects called clean"),
-        Card("overkill, mixed", percent(summary["overkill_rate"]), "clean called defect"),
-    ]
+        *(
+            Card(f"accuracy, {name}", percent(found.shipped[name]["accuracy"]), _between(found, shipped, name))
+            for name in names
+        ),
+        Card(f"purity, {last}", percent(guard["purity"]), f"accepted; {percent(guard['rejection_rate'])} to review"),
+        Card("INT8 agrees with FP32", percent(found.summary["int8_fp32_agreement"][last]), f"on {last}"),
+        Card("escape rate, mixed", percent(found.summary["escape_rate"]), "defects called clean"),
+        Card("overkill, mixed", percent(found.summary["overkill_rate"]), "clean called defect"),
+    ]  # fmt: skip
 
 
-def _between(intervals: dict[str, Interval]) -> str:
-    low, high = intervals["accuracy"]
+def _between(found: Findings, model: str, name: str) -> str:
+    low, high = found.run.scored.intervals[model][name]["accuracy"]
     return f"95 %: {100 * low:.1f}–{100 * high:.1f}"
 
 
-def figures_section(details: dict[str, Any], intervals: Intervals) -> Section:
+def _span(value: float, interval: Interval) -> str:
+    """``88.6% (85.3–91.7)``."""
+    return f"{percent(value)} ({100 * interval[0]:.1f}–{100 * interval[1]:.1f})"
+
+
+def figures_section(found: Findings) -> Section:
     """Headline figures of each model with their intervals."""
+    intervals = found.run.scored.intervals
     rows = [
         [
-            SHOWN[model],
+            title,
             name,
-            str(details[model][name]["images"]),
-            *(span(details[model][name][key], intervals[model][name][key]) for key in FIGURES),
-            percent(details[model][name]["escape_rate"]),
-            percent(details[model][name]["overkill_rate"]),
+            str(found.details[model][name]["images"]),
+            *(_span(found.details[model][name][figure], intervals[model][name][figure]) for figure in FIGURES),
+            percent(found.details[model][name]["escape_rate"]),
+            percent(found.details[model][name]["overkill_rate"]),
         ]
-        for model in SHOWN
-        for name in details[model]
+        for model, title in MODELS.items()
+        for name in found.run.scored.names
     ]
-    header = ["model", "test set", "images", *FIGURES.values(), "escape rate", "overkill"]
+    header = ["model", "test set", "images", "accuracy", "mean class accuracy", "macro-F1", "escape rate", "overkill"]
     text = [
-        "In brackets 95 % bootstrap intervals over the test images. They say how the figures would vary with other "
-        "images drawn alike, and nothing of images of another kind.",
-        "Escape rate: defects called clean, among all defects. Overkill: clean images called a defect, among all clean "
-        "ones. Both without the guard.",
+        "In brackets 95 % bootstrap intervals over lineage groups. They say how a figure would vary with other images "
+        "drawn alike, and nothing of images of another kind.",
+        "Escape rate: defects called clean, of all defects. Overkill: clean images called a defect, of all clean ones. "
+        "Both without the guard.",
     ]
     return Section("Accuracy", text, [Grid(header, rows)])
 
 
-def origin_section(params: Params, synthesized: dict[str, Any], splits: dict[str, Any], hashes: dict[str, str]) -> Section:
-    """What was trained on what: data, lineage, parameters, hashes."""
-    counts = [
-        [name, str(found["images"]), str(found["real_images"]), str(found["lineage_groups"])]
-        for name, found in splits.items()
-    ]
-    settings = [
-        [f"{block}.{key}", str(value)]
-        for block, values in params.model_dump().items()
-        for key, value in values.items()
-    ]
-    text = [
-        f"The data set has {synthesized['images']} images: {synthesized['real_images']} real, "
-        f"{synthesized['augmented_images']} drawn from these, {synthesized['rendered_images']} rendered in "
-        f"{synthesized['scene_families']} scene families. Images of one lineage, and near-duplicates, share a group; no "
-        f"group is in two splits.",
-    ]
-    return Section(
-        "What was trained on what",
-        text,
-        [
-            Grid(["split", "images", "real", "lineage groups"], counts),
-            Grid(["file", "SHA-256"], [[name, digest] for name, digest in hashes.items()], "Hashes of the files", True),
-            Grid(["parameter", "value"], settings, "All parameters", True),
-        ],
-    )
-
-
-def class_section(details: dict[str, Any], readiness: Grid, confusion: Picture) -> Section:
-    """Purity and recall of each class, what they are taken for, and which are ready."""
+def class_section(found: Findings, pictures: Sequence[Picture]) -> Section:
+    """Purity and recall of each class, what it is taken for, and whether it is ready."""
+    sets = found.run.scored.names
     rows = [
         [
-            name,
-            *(percent(details[key]["per_class"][name][figure]) for key in details for figure in ("purity", "recall")),
+            label,
+            *(percent(found.shipped[name]["per_class"][label][key]) for name in sets for key in _PER_CLASS),
         ]
-        for name in CLASSES
+        for label in CLASSES
     ]
-    header = ["class", *(f"{figure}, {key}" for key in details for figure in ("purity", "recall"))]
-    return Section("Classes", [], [Grid(header, rows, "Purity and recall, INT8, without the guard"), readiness], [confusion])
+    header = ["class", *(f"{key}, {name}" for name in sets for key in _PER_CLASS)]
+    verdicts = Grid(readiness.HEADER, readiness.cells(found.ready), "Ready for automation?", words=True)
+    text = ["A class is ready where the lower bound of the purity of what the guard accepts reaches the target."]
+    return Section("Classes", text, [Grid(header, rows, "INT8, without the guard"), verdicts], pictures)
 
 
-def guard_section(details: dict[str, Any], foreign: dict[str, float], pictures: Sequence[Picture]) -> Section:
+def guard_section(found: Findings, pictures: Sequence[Picture]) -> Section:
     """What is accepted and what a person sees."""
     names = {
         "purity": "purity",
         "rejection_rate": "rejection rate",
-        "ambiguous": "ambiguous",
-        "unknown": "unknown",
+        "ambiguous": "of it ambiguous",
+        "unknown": "of it unknown",
         "escape_rate": "escape rate",
         "overkill_rate": "overkill",
     }
-    rows = [[label, *(percent(details[key]["guard"][name]) for key in details)] for name, label in names.items()]
+    guards = {name: found.shipped[name]["guard"] for name in found.run.scored.names}
+    rows = [[title, *(percent(guard[key]) for guard in guards.values())] for key, title in names.items()]
     killers = [
-        [f"{name} {what}", *(percent(details[key]["guard"]["killers"][name][what]) for key in details)]
-        for name in next(iter(details.values()))["guard"]["killers"]
-        for what in ("recall", "kept")
+        [f"{label}, {key}", *(percent(guard["killers"][label][key]) for guard in guards.values())]
+        for label in next(iter(guards.values()))["killers"]
+        for key in ("recall", "kept")
     ]
+    foreign = found.summary["foreign_called_unknown"]
+    promise = found.run.shipped.guard
     text = [
-        "Behind the guard, the rates count what it accepts. Recall of a killer defect: accepted as what it is; kept: "
-        "that, or shown to a person.",
-        "Images that are no SEM images and come back as unknown: "
+        f"Promised: a purity of {percent(promise.target_purity)} in what is accepted, with a probability of "
+        f"{percent(promise.confidence)} over calibration images drawn anew. Escape rate and overkill count what is "
+        f"accepted. Recall of a killer defect: accepted as what it is; kept: that, or shown to a person.",
+        "Of images that are no SEM images, called unknown: "
         + ", ".join(f"{kind} {percent(share)}" for kind, share in sorted(foreign.items()))
         + ".",
     ]
-    return Section("Guard", text, [Grid(["INT8", *details], [*rows, *killers])], pictures)
-
-
-def quantization_section(quantization: dict[str, Any], agreement: dict[str, float]) -> Section:
-    """How far INT8 is from FP32."""
-    noise = quantization["tensors_signal_to_noise_db"]
-    worst = [[name, f"{noise[name]:.1f} dB"] for name in quantization["worst_tensors"]]
-    shares = [[name, percent(share)] for name, share in agreement.items()]
-    return Section(
-        "Quantization",
-        ["Share of images on which the INT8 file names the same class as the FP32 file, and the tensors that rounding "
-         "hurts most, by the ratio of signal to rounding noise on the validation split."],
-        [Grid(["test set", "agreement"], shares), Grid(["tensor", "signal to noise"], worst, "Ten worst tensors", True)],
-    )  # fmt: skip
-
-
-def latency_section(speed: dict[str, Any] | None, hashes: dict[str, str]) -> Section:
-    """What a call takes, as `benchmarks.edge_speed` measured it, which is no part of this run."""
-    title = "Latency"
-    if speed is None:
-        return Section(title, ["Not measured: run `python -m benchmarks.edge_speed`, then `dvc repro evaluate`."])
-    rows = [
-        [
-            one["model"].rsplit("/", 1)[-1],
-            one["image"],
-            *(f"{one['recipes']['ours'][stage]['p50_ms']:.2f}" for stage in ("decode", "resize", "network", "whole")),
-            f"{one['recipes']['ours']['whole']['p95_ms']:.2f}",
-            f"{one['recipes']['ours']['images_per_second']:.0f}",
-            f"{one['times_as_fast']['plain']['whole']:.2f}",
-        ]
-        for one in speed["calls"]
-        if (one["threads"], one["batch"]) == (1, 1)
-    ]
-    stale = [name for name, digest in speed["files"].items() if hashes.get(name) != digest]
-    text = [
-        f"Measured by `{speed['command']}` on {speed['environment']['processor']}, one thread, medians in ms; apart from "
-        f"this run, since times differ from run to run. The last column: how many times as fast as Pillow's and ONNX "
-        f"Runtime's defaults."
-    ]
-    if stale:
-        text.append(f"Measured on other files than those of this run: {', '.join(stale)}. Measure again.")
-    header = ["file", "image", "decode", "resize", "network", "whole", "whole, p95", "images/s", "times plain"]
-    return Section(title, text, [Grid(header, rows)])
-
-
-def limits_section(real: int) -> Section:
-    """What the figures do not say."""
-    where = (
-        f"{real} of the images are real; the test set *real* alone speaks for images like these."
-        if real
-        else "All images of this run are rendered. On real images the accuracy is lower and the guard's promise does not "
-        "hold: docs/results.md has what was measured on real ones."
-    )
-    return Section(
-        "What the figures do not say",
-        [
-            where,
-            "How the model does on another microscope, process or magnification than those of its images. The promise of "
-            "the guard is about images like those that it was calibrated on.",
-            "Whether a label is right: where people disagree about a class, the figures are of one opinion.",
-            "How often defects occur: the test sets are balanced, a fab is not. Purity in production depends on how many "
-            "images are clean.",
-            "Latency on other processors.",
-        ],
-    )
+    return Section("Guard", text, [Grid(["INT8", *guards], [*rows, *killers])], pictures)
 
 
 def robustness_section(robustness: dict[str, Any], pictures: Sequence[Picture]) -> Section:
     """How accuracy falls as images get worse."""
-    models = list(robustness)
-    rows = [
-        [SHOWN[name], percent(robustness[name]["clean"]), percent(robustness[name]["mean"])] for name in models
-    ]
-    kinds = [
-        [kind.replace("_", " "), *(percent(share) for share in robustness[models[-1]]["curves"][kind])]
-        for kind in robustness[models[-1]]["curves"]
-    ]
+    rows = [[MODELS[name], percent(found["clean"]), percent(found["mean"])] for name, found in robustness.items()]
+    last, found = list(robustness.items())[-1]
+    steps = [[kind.replace("_", " "), *map(percent, shares)] for kind, shares in found["curves"].items()]
     text = [
-        "The same images under each kind of damage, in five steps. The mean is over all kinds and steps, and falls with "
-        "the least of them: a figure to compare models by, not what a tool delivers."
+        "The same images under each kind of damage, in five steps. The mean is over all kinds and steps: a figure to "
+        "compare models by, not what a tool delivers."
     ]
-    severities = Grid(["damage", *map(str, range(1, 6))], kinds, f"Accuracy by severity, {SHOWN[models[-1]]}", True)
+    severities = Grid(["damage", *map(str, range(1, 6))], steps, f"Accuracy by severity, {MODELS[last]}", folded=True)
     return Section("Robustness", text, [Grid(["model", "undamaged", "mean, damaged"], rows), severities], pictures)
 
 
-def attention_section(attention: dict[str, Any], picture: Picture) -> Section:
+def attention_section(attention: dict[str, Any], pictures: Sequence[Picture]) -> Section:
     """Whether the student looks at the defect."""
     rows = [
         [name, str(row["images"]), *(percent(row[key]) for key in ("pointing", "energy", "chance"))]
@@ -238,19 +240,97 @@ def attention_section(attention: dict[str, Any], picture: Picture) -> Section:
     ]
     text = [
         "Heat maps of the student (HiResCAM) on rendered images, held against the masks that the renderer knows. "
-        "Pointing: share of images in which the maximum lies on the defect; energy: share of the map that does; chance: "
-        "what evidence strewn at random would reach. Clean images have no mask.",
+        "Pointing: share of images in which the maximum lies on the defect; energy: share of the map that does; "
+        "chance: what evidence strewn at random would reach. Clean images have no mask."
     ]
-    return Section("Does it look at the defect?", text, [Grid(["class", "images", "pointing", "energy", "chance"], rows)], [picture])
+    grid = Grid(["class", "images", "pointing", "energy", "chance"], rows)
+    return Section("Does it look at the defect?", text, [grid], pictures)
 
 
-def leak_section(audit: dict[str, Any], picture: Picture) -> Section:
+def leak_section(audit: dict[str, Any], pictures: Sequence[Picture]) -> Section:
     """Whether two splits share a picture."""
     text = [
         f"{audit['images']} images of all splits, turned and mirrored, were held against those of the other splits by "
-        f"perceptual hash, teacher features and correlation: {audit['candidates']} pairs of neighbours, "
-        f"{audit['duplicates']} duplicates, {audit['crossing_groups']} lineage groups in two splits. "
-        f"{audit['alike_by_accident']} pairs are alike by accident: they correlate, and are other pictures.",
-        "More than 0 duplicates would have stopped the evaluation.",
+        f"perceptual hash, teacher features and correlation. Of {audit['candidates']} pairs of neighbours "
+        f"{audit['duplicates']} are duplicates, and {audit['crossing_groups']} lineage groups lie in two splits; "
+        f"anything but 0 stops the evaluation. {audit['alike_by_accident']} pairs correlate and are other pictures."
     ]
-    return Section("Leak audit", text, [], [picture])
+    return Section("Leak audit", text, [], pictures)
+
+
+def origin_section(found: Findings, pictures: Sequence[Picture]) -> Section:
+    """What was trained on what: data, lineage, parameters, hashes."""
+    settings = [
+        [f"{block}.{key}", str(value)]
+        for block, values in found.run.params.model_dump().items()
+        for key, value in values.items()
+    ]
+    text = ["Images of one lineage, and near-duplicates, share a group; no group is in two splits."]
+    grids = [
+        Grid(["split", *COUNTED], counts_of(found.run.splits)),
+        Grid(["file", "SHA-256"], [list(item) for item in found.hashes.items()], "Hashes of the files", folded=True),
+        Grid(["parameter", "value"], settings, "All parameters", folded=True),
+    ]
+    return Section("What was trained on what", text, grids, pictures)
+
+
+def quantization_section(quantization: dict[str, Any], agreement: Mapping[str, float]) -> Section:
+    """How far INT8 is from FP32."""
+    noise = quantization["tensors_signal_to_noise_db"]
+    worst = [[name, f"{noise[name]:.1f} dB"] for name in quantization["worst_tensors"]]
+    text = [
+        "Share of images on which the INT8 file names the same class as the FP32 file, and the tensors that rounding "
+        "hurts most, by the ratio of signal to rounding noise on validation images."
+    ]
+    shares = Grid(["test set", "agreement"], [[name, percent(share)] for name, share in agreement.items()])
+    return Section(
+        "Quantization", text, [shares, Grid(["tensor", "ratio"], worst, "The ten worst tensors", folded=True)]
+    )
+
+
+def latency_section(speed: dict[str, Any] | None, hashes: Mapping[str, str]) -> Section:
+    """What a call takes, by a measurement that is no part of the run."""
+    if speed is None:
+        text = ["Not measured: run `python -m benchmarks.edge_speed` on an idle machine, then `dvc repro`."]
+        return Section("Latency", text)
+    header = ["file", "image", "decode", "resize", "network", "whole", "whole, p95", "images/s", "times plain"]
+    rows = []
+    for one in speed["calls"]:
+        if (one["threads"], one["batch"]) == (1, 1):
+            ours, name = one["recipes"]["ours"], Path(one["model"]).name
+            times = [ours[stage]["p50_ms"] for stage in ("decode", "resize", "network", "whole")]
+            cells = [*(f"{time:.2f}" for time in (*times, ours["whole"]["p95_ms"])), f"{ours['images_per_second']:.0f}"]
+            rows.append([name, one["image"], *cells, f"{one['times_as_fast']['plain']['whole']:.2f}"])
+    text = [
+        f"Milliseconds, medians, one thread, {speed['environment']['processor']}; by `{speed['command']}`, apart from "
+        f"this run, since times are never the same twice. Times plain: how many times as fast as Pillow's and ONNX "
+        f"Runtime's defaults."
+    ]
+    if stale := [name for name, digest in speed["files"].items() if hashes.get(name) != digest]:
+        text.append(f"Measured on other files than this run's ({', '.join(stale)}): measure again.")
+    return Section("Latency", text, [Grid(header, rows)])
+
+
+def read_speed() -> dict[str, Any] | None:
+    """Content of `SPEED`; None where there is none."""
+    return json.loads(SPEED.read_text(encoding="utf-8")) if SPEED.is_file() else None
+
+
+def limits_section(real: int) -> Section:
+    """What the figures do not say."""
+    where = (
+        f"{real} of the test images are real or made from real ones; the test set *real* alone speaks for such images."
+        if real
+        else "All images of this run are rendered. On real ones accuracy is lower and the guard keeps less than it "
+        "promises: docs/results.md has what was measured."
+    )
+    text = [
+        where,
+        "How the model does on another microscope, process or magnification than those of its images.",
+        "Whether a label is right: where people disagree about a class, the figures are of one opinion.",
+        "What happens at the rates of a fab: the test sets hold as many images of each class, and purity in production "
+        "depends on how many images are clean.",
+        "How much another training with another seed would differ: all is of one.",
+        "Latency on other processors.",
+    ]
+    return Section("What the figures do not say", text)

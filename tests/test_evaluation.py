@@ -40,7 +40,9 @@ def summary_of(teacher, fp32, int8):
     answers = (teacher, fp32, int8, fp32, fp32, in_turn)
     outcomes = {name: {"mixed": answer} for name, answer in zip(MODELS, answers, strict=True)}
     details = {name: {"mixed": by_set["mixed"].figures()} for name, by_set in outcomes.items()}
-    return summarise(outcomes, details, {name: {"all": 0.5} for name in MODELS}), details
+    foreign = {name: {"all": 0.5} for name in MODELS}
+    further = {"student_int8": {"mean": 0.4}}, {"pointing": 0.9, "energy": 0.8, "chance": 0.1}, {"duplicates": 0}
+    return summarise(outcomes, details, foreign, *further), details
 
 
 def changed(*changes):
@@ -59,7 +61,9 @@ def test_a_perfect_run():
     assert summary["int8_fp32_agreement"] == {"mixed": 1}
     assert summary["guard"] == {"purity": {"mixed": 1.0}, "rejection_rate": {"mixed": 0.0}, "unknown": {"mixed": 0.0}}
     assert summary["foreign_called_unknown"] == {"all": 0.5}
-    assert summary["escape_rate"] == summary["overkill_rate"] == 0
+    assert summary["escape_rate"] == summary["overkill_rate"] == summary["duplicates_across_splits"] == 0
+    assert summary["damaged_accuracy"] == {"student_int8": 0.4}
+    assert summary["looks_at_the_defect"] == {"pointing": 0.9, "energy": 0.8}
     assert summary["calibration_error"]["before_scaling"] == pytest.approx(0.01)
     assert summary["calibration_error"]["after_scaling"] == pytest.approx(0.1)
 

@@ -1,83 +1,15 @@
-"""Pictures, tables and the report of a run: complete, the same each time, and readable without a network."""
+"""Pictures and tables of a run: complete, and the same each time."""
 
 import csv
-import re
-from html.parser import HTMLParser
 
 import numpy as np
-import pytest
 from PIL import Image
-from test_evaluation import EACH_TWICE, changed, outcome, summary_of
+from test_evaluation import EACH_TWICE, changed, outcome
 
 from semdefect import CLASSES
 from semdefect.evaluation import TestSet
 from semdefect.plots import confusion_picture, error_sheet, reliability_picture, write_tables
-from semdefect.report import write_report
 from semdefect.sheet import contact_sheet
-
-
-@pytest.fixture
-def picture(tmp_path):
-    path = tmp_path / "picture.png"
-    Image.new("L", (8, 8), 99).save(path)
-    return path
-
-
-@pytest.fixture
-def page(tmp_path, picture):
-    """The report of a run with errors, one of them a class that was never called."""
-    answers = outcome(changed((4, 1), (5, 1), (6, 7)))
-    summary, details = summary_of(answers, answers, answers)
-    pictures = {"Errors <worst & 'first'>": picture, "Samples": picture}
-    write_report(summary, details, pictures, tmp_path / "metrics" / "report.html")
-    return (tmp_path / "metrics" / "report.html").read_text(encoding="utf-8")
-
-
-class Tags(HTMLParser):
-    """All tags with their attributes, and the text between."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.words = [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        self.words.append(data)
-
-
-def test_the_report_works_offline(page):
-    assert "http://" not in page
-    assert "https://" not in page
-    assert not re.search(r"url\(|@import|<script|<link", page)
-    sources = [attrs[key] for _, attrs in Tags(page).tags for key in ("src", "href") if key in attrs]
-    assert len(sources) == 2
-    assert all(source.startswith("data:image/png;base64,") for source in sources)
-
-
-def test_the_report_escapes_what_it_is_given(page):
-    assert "<worst" not in page
-    assert "Errors <worst & 'first'>" in "".join(Tags(page).words)
-    assert [attrs["alt"] for tag, attrs in Tags(page).tags if tag == "img"] == ["Errors <worst & 'first'>", "Samples"]
-
-
-def test_the_report_shows_the_figures_of_each_model_and_class(page):
-    text = " ".join(Tags(page).words)
-    for model in ("teacher", "student_fp32", "student_int8"):
-        assert re.search(rf"{model} +mixed +16 +81\.2%", text)
-    assert all(f" {label} " in text for label in CLASSES)
-    assert re.search(r"cmp +2 +- +0\.0%", text)  # never called: no purity to tell
-    assert "None" not in text
-    assert "nan" not in text
-
-
-def test_a_missing_picture_leaves_the_old_report(tmp_path, page):
-    summary, details = summary_of(*(outcome(EACH_TWICE) for _ in range(3)))
-    with pytest.raises(FileNotFoundError):
-        write_report(summary, details, {"Samples": tmp_path / "no.png"}, tmp_path / "metrics" / "report.html")
-    assert (tmp_path / "metrics" / "report.html").read_text(encoding="utf-8") == page
 
 
 def test_tables_hold_a_row_for_each_image_and_each_class(tmp_path):
@@ -93,6 +25,11 @@ def test_tables_hold_a_row_for_each_image_and_each_class(tmp_path):
     assert (classes["cmp"]["purity"], classes["cmp"]["recall"]) == ("", "0.0")
 
 
+def red(images, classes):
+    """Stands for heat maps: red as deep as the class's number."""
+    return [Image.new("RGB", image.size, (number, 0, 0)) for image, number in zip(images, classes, strict=True)]
+
+
 def test_pictures_are_the_same_each_time(tmp_path):
     answers = outcome(changed((4, 1)), confidence=np.linspace(0.2, 1.0, 16))
     matrix = np.array(answers.figures()["confusion"])
@@ -101,7 +38,7 @@ def test_pictures_are_the_same_each_time(tmp_path):
         confusion_picture({"clean": matrix, "noisy": matrix}, folder / "confusion.png")
         curves = {"before": (answers.raw, answers.truth), "after": (answers.probabilities, answers.truth)}
         reliability_picture(curves, folder / "reliability.png")
-        error_sheet(images, answers, folder / "errors.png")
+        error_sheet(images, answers, red, folder / "errors.png")
     for name in ("confusion.png", "reliability.png", "errors.png"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
         with Image.open(tmp_path / "a" / name) as image:
@@ -119,16 +56,20 @@ def test_the_most_confident_errors_come_first(tmp_path):
     answers = outcome(changed((4, 1), (9, 2)), confidence=confidence)
     levels = [10 * n for n in range(16)]
     images = TestSet([Image.new("L", (224, 224), level) for level in levels], answers.truth, [""] * 16)
-    error_sheet(images, answers, tmp_path / "errors.png", count=2, columns=2)
-    shown = np.asarray(Image.open(tmp_path / "errors.png"))
-    middle = shown[40]
-    assert [int(level) for level in dict.fromkeys(middle.tolist()) if level != 255] == [90, 40]
+    error_sheet(images, answers, red, tmp_path / "errors.png", count=2, columns=1)
+    page = Image.open(tmp_path / "errors.png").convert("RGB")
+    column = [page.getpixel((60, row)) for row in range(page.height)]
+    assert [level for level in dict.fromkeys(column) if len(set(level)) == 1 and level[0] in (40, 90)] == [
+        (90,) * 3,
+        (40,) * 3,
+    ]
+    assert page.getpixel((60 + 116, 40)) == (2, 0, 0)  # beside the first, its heat map, of the class it was called
 
 
 def test_a_run_without_errors_has_an_empty_sheet(tmp_path):
     answers = outcome(EACH_TWICE)
     images = TestSet([Image.new("L", (224, 224))] * 16, answers.truth, [""] * 16)
-    error_sheet(images, answers, tmp_path / "errors.png")
+    error_sheet(images, answers, red, tmp_path / "errors.png")
     assert (np.asarray(Image.open(tmp_path / "errors.png")) == 255).all()
 
 
