@@ -262,7 +262,7 @@ def origin_section(found: Findings, pictures: Sequence[Picture]) -> Section:
     """What was trained on what: data, lineage, parameters, hashes."""
     settings = [
         [f"{block}.{key}", str(value)]
-        for block, values in found.run.params.model_dump().items()
+        for block, values in found.run.params.model_dump(exclude={"synthesize": {"workers"}}).items()
         for key, value in values.items()
     ]
     text = ["Images of one lineage, and near-duplicates, share a group; no group is in two splits."]
