@@ -1,5 +1,6 @@
 """How accuracy falls as images get worse: exported files under every kind and severity of `semdefect.severities`."""
 
+import math
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -87,7 +88,9 @@ def robustness_picture(figures: Mapping[str, dict[str, Any]], path: Path) -> Non
     ``figures`` is what `robustness` returned; ``path`` is of the PNG.
     """
     rows = -(-(len(CORRUPTIONS) + 1) // _COLUMNS)  # one more, for the legend
-    figure, axes = pyplot.subplots(rows, _COLUMNS, figsize=(2.5 * _COLUMNS, 2.1 * rows), sharex=True, sharey=True)
+    size = (2.5 * _COLUMNS, 2.1 * rows)
+    figure, axes = pyplot.subplots(rows, _COLUMNS, figsize=size, sharex=True, sharey=True, layout="constrained")
+    lowest = min(min(accuracies) for each in figures.values() for accuracies in each["curves"].values())
     panels = axes.flat
     for kind, axis in zip(CORRUPTIONS, panels, strict=False):
         for number, (name, each) in enumerate(figures.items()):
@@ -95,15 +98,13 @@ def robustness_picture(figures: Mapping[str, dict[str, Any]], path: Path) -> Non
             axis.plot(range(SEVERITIES + 1), accuracies, ".-" if number == 0 else ".--", label=name)
         axis.set_title(kind.replace("_", " "), fontsize=10)
         axis.grid(alpha=0.3)
-        axis.tick_params(labelbottom=True)
     handles, labels = panels[0].get_legend_handles_labels()
     for axis in panels[len(CORRUPTIONS) :]:
         axis.axis("off")
     panels[len(CORRUPTIONS)].legend(handles, labels, loc="center")
-    panels[0].set(ylim=(0, 1), xticks=range(SEVERITIES + 1))
+    panels[0].set(ylim=(math.floor(10 * lowest) / 10 - 0.02, 1.02), xticks=range(SEVERITIES + 1))
     figure.supxlabel("severity")
     figure.supylabel("accuracy")
-    figure.tight_layout()
     _save(figure, path)
 
 
