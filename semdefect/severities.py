@@ -9,9 +9,8 @@ What keeps the class. Lines 6 units apart (a unit is 1/128 of the frame) keep a 
 strongest blur, and the finest that the renderer draws, 4.5 apart, are not aliased. Noise stays near what it draws
 itself. Rows move by no more than 0.3 units out of line, above which straight lines become rough ones
 (`semdefect.synthesis.imaging.DRIFT_CAP`); a constant drift bends nothing. A class says what is there, not in which
-direction, and corners that turn out of the picture hold few defects; overlays are thin strokes near the border. Of
-1050 rendered images with a defect, more than half of the defect is lost in one at 20 degrees and in none under
-overlays; more than a third in three and eleven.
+direction, and corners that turn out of the picture hold few defects; overlays are thin strokes near the border. How
+many defects these hide, and how each severity looks to a student: docs/robustness.md.
 """
 
 import math

@@ -1,8 +1,10 @@
 """Damage at stated severities: repeatable, ever stronger, and within what leaves the class."""
 
+import re
+
 import numpy as np
 import pytest
-from samples import stripes
+from samples import ROOT, stripes
 from scipy.ndimage import gaussian_filter
 
 from semdefect.errors import UserError
@@ -138,6 +140,12 @@ def test_rotation_turns_about_the_middle():
     middle = slice(SIZE // 2 - 20, SIZE // 2 + 20)
     assert change(spoilt[middle, middle], blob[middle, middle]) < 1
     assert change(spoilt, blob) > 5
+
+
+def test_the_documented_severities_are_these():
+    rows = re.findall(r"^\| `(\w+)` \| .* \| ([\d., ]+) \|$", (ROOT / "docs/robustness.md").read_text(), re.MULTILINE)
+    documented = {kind: tuple(float(strength) for strength in strengths.split(",")) for kind, strengths in rows[:14]}
+    assert documented == {kind: corruption.strengths for kind, corruption in CORRUPTIONS.items()}
 
 
 def test_wrong_arguments_are_named(image):
