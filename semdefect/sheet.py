@@ -35,7 +35,8 @@ def contact_sheet(lines: Sequence[tuple[str, Sequence[tuple[Image.Image, str]]]]
     """Save a page of tiles as PNG.
 
     Args:
-        lines: a heading and (gray image, caption) tiles for each line; captions take room only where there is one.
+        lines: a heading and (image, caption) tiles for each line; captions take room only where there is one, and the
+            page has colours only where a tile has.
         path: of the PNG.
     """
     font = ImageFont.load_default(11)
@@ -43,15 +44,16 @@ def contact_sheet(lines: Sequence[tuple[str, Sequence[tuple[Image.Image, str]]]]
     margin = GAP + max(int(font.getlength(heading)) for heading, _ in lines) + GAP
     width = margin + max(len(tiles) for _, tiles in lines) * (TILE + GAP)
     height = GAP + len(lines) * (TILE + caption + GAP)
-    page = Image.new("L", (width, height), 255)
+    mode = "RGB" if any(image.mode != "L" for _, tiles in lines for image, _ in tiles) else "L"
+    page = Image.new(mode, (width, height), "white")
     draw = ImageDraw.Draw(page)
     for number, (heading, tiles) in enumerate(lines):
         top = GAP + number * (TILE + caption + GAP)
-        draw.text((GAP, top + TILE // 2 - 6), heading, fill=0, font=font)
+        draw.text((GAP, top + TILE // 2 - 6), heading, fill="black", font=font)
         for column, (image, text) in enumerate(tiles):
             left = margin + column * (TILE + GAP)
             page.paste(image.resize((TILE, TILE), Image.Resampling.BILINEAR), (left, top))
             if text:
-                draw.text((left, top + TILE + 1), text, fill=0, font=font)
+                draw.text((left, top + TILE + 1), text, fill="black", font=font)
     with replacing(path) as temporary:
         page.save(temporary, optimize=True)
