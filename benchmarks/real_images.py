@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from semdefect import CLASSES
 from semdefect.base_images import THUMBNAIL, duplicate_groups
-from semdefect.edge.classifier import EdgeClassifier, Failure
+from semdefect.edge.classifier import EdgeClassifier, Failure, Prediction
 from semdefect.edge.image import open_gray, to_pixels
 from semdefect.errors import UserError
 
@@ -75,17 +75,22 @@ def load_real(folder: Path) -> RealImages:
     return RealImages(paths, truth, original, np.array(folds, np.int64), groups)
 
 
-def probabilities(model: Path, paths: Sequence[Path], threads: int) -> NDArray[np.float64]:
-    """What the file ``model`` says of images through the device's code, ``[N, 8]``.
+def predictions(model: Path, paths: Sequence[Path], threads: int) -> list[Prediction]:
+    """What the file ``model`` says of images through the device's code.
 
     Raises:
         UserError: an image cannot be read.
     """
     classifier = EdgeClassifier(model, threads)
     bar = tqdm(paths, desc=model.stem, unit="image", disable=None, leave=False)
-    rows = []
+    said = []
     for result in classifier.classify_many(bar):
         if isinstance(result, Failure):
             raise UserError(result.error)
-        rows.append(list(result.probabilities.values()))
-    return np.array(rows)
+        said.append(result)
+    return said
+
+
+def probabilities(model: Path, paths: Sequence[Path], threads: int) -> NDArray[np.float64]:
+    """Probabilities ``[N, 8]`` of `predictions`."""
+    return np.array([list(result.probabilities.values()) for result in predictions(model, paths, threads)])
