@@ -5,8 +5,8 @@
     python -m benchmarks.leakage --real ../shared/real_sem --draws 3       # three draws of base images
     python -m benchmarks.leakage --plot docs/leakage.png                   # the picture, from what is measured
 
-From one fold of labels.csv it takes a few base images a class, none a near-duplicate of another, as few as earlier
-systems had, and augments them to 300 a class by `semdefect.synthesis.augment`, which keeps the class. These images are
+From one fold of labels.csv it takes a few base images a class, none a near-duplicate of another of it, as few as
+earlier systems had, and augments them to 300 a class by `semdefect.synthesis.augment`, which keeps the class. These are
 split in two ways, 70/15/15: at random, so that children of one base image lie in training and in test, and by lineage,
 as `split` does. On each split `distill` trains the student and `export_onnx` exports it, with the same parameters
 (`RECIPE`), and the INT8 file names the classes of that split's test images, through the device's code. Both files also

@@ -32,7 +32,7 @@ class Draw:
 def draw_of(images: RealImages, fold: int, per_class: int) -> Draw:
     """``per_class`` base images of each class from ``fold``, or as many as it has, and all images elsewhere.
 
-    No base image is a near-duplicate of another. Elsewhere are the images of the other folds that are no
+    No base image is a near-duplicate of another of its class. Elsewhere are the images of the other folds that are no
     near-duplicates of a base image.
 
     Raises:

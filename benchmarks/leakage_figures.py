@@ -116,18 +116,19 @@ def plot(path: Path) -> None:
     found = {name: RESULTS / f"{name}.json" for name in RECIPES if (RESULTS / f"{name}.json").is_file()}
     if not found:
         raise UserError(f"{RESULTS}/leakage.json is not there: measure first, with --real")
-    figure, axes = pyplot.subplots(1, len(found), figsize=(4.2 * len(found), 4.2), sharey=True, squeeze=False)
+    figure, axes = pyplot.subplots(1, len(found), figsize=(4.8 * len(found), 4.2), sharey=True, squeeze=False)
     for axis, (name, file) in zip(axes[0], found.items(), strict=True):
         figures = read_result(file, *bars)
         heights = np.array([figures[key]["accuracy"] for key in bars])
         bounds = np.array([figures[key]["interval"] for key in bars]).T
         axis.bar(range(3), 100 * heights, color=["tab:red", "tab:orange", "tab:blue"], width=0.7)
         axis.errorbar(range(3), 100 * heights, 100 * np.abs(bounds - heights), fmt="none", color="black", capsize=4)
-        for place, height in enumerate(heights):
-            axis.text(place + 0.05, 100 * height + 1, f"{height:.0%}", ha="left", fontsize=11)
-        axis.axhline(100 / len(CLASSES), color="grey", linewidth=0.8, linestyle="--")
+        for place, (height, upper) in enumerate(zip(heights, bounds[1], strict=True)):
+            axis.text(place, 100 * upper + 1.5, f"{height:.0%}", ha="center", fontsize=11)
+        axis.axhline(100 / len(CLASSES), color="grey", linewidth=0.8, linestyle="--", label="guessing")
+        axis.legend(loc="upper right")
         axis.set_xticks(range(3), ["random split\nafter augmentation", "lineage\nsplit", "real images\nfrom elsewhere"])
-        axis.set(title=RECIPES[name], ylim=(0, 105))
+        axis.set(title=RECIPES[name], ylim=(0, 110))
     axes[0][0].set_ylabel("accuracy of the same recipe, %")
     figure.tight_layout()
     with replacing(path) as temporary:

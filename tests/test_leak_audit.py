@@ -103,7 +103,7 @@ def test_lines_of_one_pitch_are_no_duplicates_but_two_real_ones_are_what_synthes
     found = audit(train=rows[:1], test=rows[1:])
     (pair,) = found.pairs
     assert pair.correlation > 0.9 and pair.phase < PHASE / 2
-    assert found.duplicates == [] and found.figures["alike_by_accident"] == 1
+    assert found.duplicates == [] and found.figures["correlated"] == 1
     found.refuse_leaks()
     real = [place("ler/a.png", train, **REAL), place("ler/b.png", np.rot90(test), **REAL)]
     assert len(audit(train=real[:1], test=real[1:]).duplicates) == 1
