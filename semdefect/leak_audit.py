@@ -27,7 +27,7 @@ noise of 10 %; the others are smooth, and have little but noise above the lowest
 shifted or turned by a few degrees keep neither measure for certain. (Throw-away scripts, seed 17.)
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -138,7 +138,7 @@ class Audit:
             )
 
 
-def audit_splits(splits: dict[str, Sequence[Row]], teacher: Path, correlation: float) -> Audit:
+def audit_splits(splits: Mapping[str, Sequence[Row]], teacher: Path, correlation: float) -> Audit:
     """Seek pairs of images in two of ``splits`` that are one picture.
 
     Each image of a split is turned, mirrored and held against the images of the splits before it: name the largest
@@ -175,7 +175,7 @@ def audit_splits(splits: dict[str, Sequence[Row]], teacher: Path, correlation: f
     return Audit(pairs, crossing, _figures(pairs, len(split), crossing, extremes))
 
 
-def crossing_groups(splits: dict[str, Sequence[Row]]) -> list[str]:
+def crossing_groups(splits: Mapping[str, Sequence[Row]]) -> list[str]:
     """Lineage groups that lie in two splits, sorted."""
     within = [{row.group for row in rows} for rows in splits.values()]
     return sorted(group for group in set().union(*within) if sum(group in groups for groups in within) > 1)
@@ -210,7 +210,7 @@ def _candidates(
 class _Judge:
     """Measures candidates."""
 
-    def __init__(self, splits: dict[str, Sequence[Row]], pictures: Pictures, correlation: float) -> None:
+    def __init__(self, splits: Mapping[str, Sequence[Row]], pictures: Pictures, correlation: float) -> None:
         self.rows = [row for rows in splits.values() for row in rows]
         self.names = [name for name, rows in splits.items() for _ in rows]
         self.small, self.correlation = pictures.small, correlation

@@ -241,7 +241,8 @@ def attention_section(attention: dict[str, Any], pictures: Sequence[Picture]) ->
     text = [
         "Heat maps of the student (HiResCAM) on rendered images, held against the masks that the renderer knows. "
         "Pointing: share of images in which the maximum lies on the defect; energy: share of the map that does; "
-        "chance: what evidence strewn at random would reach. Clean images have no mask."
+        "chance: what evidence strewn at random would reach. Clean images have no mask, and those whose defect covers "
+        "more than half of the cells do not count. The maps are of the student before export, in FP32."
     ]
     grid = Grid(["class", "images", "pointing", "energy", "chance"], rows)
     return Section("Does it look at the defect?", text, [grid], pictures)
@@ -252,8 +253,8 @@ def leak_section(audit: dict[str, Any], pictures: Sequence[Picture]) -> Section:
     text = [
         f"{audit['images']} images of all splits, turned and mirrored, were held against those of the other splits by "
         f"perceptual hash, teacher features and correlation. Of {audit['candidates']} pairs of neighbours "
-        f"{audit['duplicates']} are duplicates, and {audit['crossing_groups']} lineage groups lie in two splits; "
-        f"anything but 0 stops the evaluation. {audit['alike_by_accident']} pairs correlate and are other pictures."
+        f"{audit['correlated']} correlate by more than the threshold, {audit['duplicates']} are duplicates, and "
+        f"{audit['crossing_groups']} lineage groups lie in two splits; anything but 0 of the last two stops the evaluation."
     ]
     return Section("Leak audit", text, [], pictures)
 

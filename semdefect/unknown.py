@@ -5,7 +5,6 @@ stays as it is, so that the score costs no accuracy.
 """
 
 import warnings
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -60,16 +59,11 @@ def learn_unknown(
 
 def outliers(count: int, resolution: int, seed: int) -> Tensor:
     """``count`` images of `semdefect.outliers`, uint8 ``[N, 1, R, R]``."""
-    return at_resolution(_drawn(count, seed), resolution)
-
-
-@lru_cache(maxsize=1)  # one student after the other learns from them
-def _drawn(count: int, seed: int) -> Tensor:
     work = Parallel(n_jobs=-1, return_as="generator")(
         delayed(outlier)(image_seed(seed, UNKNOWN, index)) for index in range(count)
     )
     drawn = np.stack(list(tqdm(work, total=count, desc="draw unknown images", disable=None, leave=False)))
-    return torch.from_numpy(drawn)[:, None]
+    return at_resolution(torch.from_numpy(drawn)[:, None], resolution)
 
 
 @torch.no_grad()

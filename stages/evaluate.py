@@ -12,13 +12,9 @@ import json
 from functools import partial
 from pathlib import Path
 
-from semdefect.attention import attention, attention_sheet, heat_overlays
-from semdefect.leak_audit import audit_splits, pair_sheet
-from semdefect.readiness import class_readiness, content, evidence
-from semdefect.robustness import robustness, robustness_picture, severity_sheet, some_of_each
-
 from semdefect.answers import write_answers
 from semdefect.atomic import write_json
+from semdefect.attention import attention, attention_sheet, heat_overlays
 from semdefect.card_tables import Scored
 from semdefect.edge.image import SIZE
 from semdefect.evaluation import (
@@ -32,12 +28,15 @@ from semdefect.evaluation import (
     summarise,
 )
 from semdefect.foreign import foreign_images
+from semdefect.leak_audit import audit_splits, pair_sheet
 from semdefect.manifest import SPLITS, read_manifest
 from semdefect.model_card import Run, write_model_card
 from semdefect.network import load_network
 from semdefect.params import Params
 from semdefect.plots import error_sheet, write_pictures, write_tables
+from semdefect.readiness import class_readiness, content, evidence
 from semdefect.report_sections import Findings, read_speed, write_run_report
+from semdefect.robustness import robustness, robustness_picture, severity_sheet, some_of_each
 from semdefect.seeds import TEST
 from semdefect.stage import run_stage
 from semdefect.training_data import fresh_images
@@ -61,7 +60,7 @@ def main(params: Params) -> None:
 
     student, shown = load_network(STUDENT), fresh_images(wanted.attention_per_class, SIZE, TEST, seed)
     looks = attention(student, shown)
-    some = some_of_each(sets["clean"], wanted.robustness_per_class)
+    some = some_of_each(sets.get("fresh", sets["clean"]), wanted.robustness_per_class)
     damaged = robustness({name: students[name] for name in (PLAIN, SHIPPED)}, some, seed)
     promise = params.export_onnx
     ready = class_readiness(
