@@ -254,7 +254,7 @@ def leak_section(audit: dict[str, Any], pictures: Sequence[Picture]) -> Section:
         f"{audit['images']} images of all splits, turned and mirrored, were held against those of the other splits by "
         f"perceptual hash, teacher features and correlation. Of {audit['candidates']} pairs of neighbours "
         f"{audit['correlated']} correlate by more than the threshold, {audit['duplicates']} are duplicates, and "
-        f"{audit['crossing_groups']} lineage groups lie in two splits; anything but 0 of the last two stops the evaluation."
+        f"{audit['crossing_groups']} lineage groups lie in two splits; anything but 0 of these two stops the run."
     ]
     return Section("Leak audit", text, [], pictures)
 
