@@ -101,7 +101,8 @@ class Audit:
         crossing: lineage groups that lie in two splits.
         figures: counts and extremes, as JSON can hold them: ``images``; ``candidates``; ``duplicates``;
             ``duplicates_by_way``, how many of them each way found; ``crossing_groups``; ``correlated``, candidates
-            above the threshold of the correlation; ``largest_correlation``; ``largest_phase`` of those above it; ``least_hash_distance``, in bits of 64; ``largest_cosine`` of features.
+            above the threshold of the correlation; ``largest_correlation``; ``largest_phase`` of those above it;
+            ``least_hash_distance``, in bits of 64; ``largest_cosine`` of features.
     """
 
     pairs: list[Pair]
