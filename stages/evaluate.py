@@ -52,6 +52,7 @@ def main(params: Params) -> None:
     students = load_students(EDGE, params.base.threads)  # what is missing is said before images are rendered
     splits = {name: read_manifest(SPLITS / f"{name}.csv") for name in ("train", "val", "test")}
     audit = audit_splits(splits, TEACHER, params.synthesize.duplicate_correlation)
+    pair_sheet(audit.pairs, METRICS / "neighbours.png")
     audit.refuse_leaks()
     sets = load_test_sets(splits["test"], wanted, seed)
     outcomes = run_models(students, TEACHER, sets, params.base.threads)
@@ -78,7 +79,6 @@ def main(params: Params) -> None:
     robustness_picture(damaged, METRICS / "robustness.png")
     severity_sheet(some.images[0], seed, METRICS / "severities.png")
     attention_sheet(student, shown, METRICS / "attention.png")
-    pair_sheet(audit.pairs, METRICS / "neighbours.png")
     further = {"robustness": damaged, "attention": looks, "leak_audit": audit.content(), "readiness": content(ready)}
     write_json(METRICS / "details.json", details | {"foreign_called_unknown": foreign} | further)
     write_json(METRICS / "summary.json", summary)
