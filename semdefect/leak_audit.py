@@ -184,10 +184,10 @@ def crossing_groups(splits: Mapping[str, Sequence[Row]]) -> list[str]:
 
 def _likeness(
     gallery: NDArray[np.float32], turned: Sequence[NDArray[np.float32]]
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Largest inner product ``[Q, N]`` of each asked image, over its symmetries, with ``gallery [N, D]``, and which."""
     best = np.full((len(turned[0]), len(gallery)), -np.inf, np.float32)
-    which = np.zeros(best.shape, np.int64)
+    which = np.zeros(best.shape, np.uint8)
     for number, vectors in enumerate(turned):
         product = vectors @ gallery.T
         which[product > best] = number
@@ -201,10 +201,10 @@ def _candidates(
     """The `NEIGHBOURS` nearest to each asked image in each way: (asked, in the gallery) → the ways that found it."""
     found: dict[tuple[int, int], list[str]] = {}
     for way, best in likeness.items():
-        order = np.argsort(np.where(allowed, -best, np.inf), axis=1, kind="stable")[:, :NEIGHBOURS]
-        for place, other in zip(np.repeat(np.arange(len(order)), order.shape[1]), order.ravel(), strict=True):
-            if allowed[place, other]:
-                found.setdefault((int(place), int(other)), []).append(way)
+        for place, (likeness_of, may) in enumerate(zip(best, allowed, strict=True)):  # a row at a time: memory
+            nearest = np.argsort(np.where(may, -likeness_of, np.inf), kind="stable")[:NEIGHBOURS]
+            for other in nearest[may[nearest]]:
+                found.setdefault((place, int(other)), []).append(way)
     return found
 
 
@@ -238,10 +238,10 @@ def _figures(pairs: Sequence[Pair], images: int, crossing: Sequence[str], extrem
         "duplicates_by_way": {way: sum(way in pair.found_by for pair in duplicates) for way in WAYS},
         "crossing_groups": len(crossing),
         "correlated": len(phases),
-        "largest_correlation": extremes["correlation"],
+        "largest_correlation": round(extremes["correlation"], 4),
         "largest_phase": max(phases, default=None),
         "least_hash_distance": differing_bits(extremes["hash"]),
-        "largest_cosine": extremes["features"],
+        "largest_cosine": round(extremes["features"], 4),
     }
 
 

@@ -3,6 +3,7 @@
 Headings: Mitchell and others, "Model Cards for Model Reporting", FAT* 2019, section 4.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -199,12 +200,10 @@ def _history(provenance: dict[str, Any]) -> str:
 
 def _data(run: Run) -> dict[str, str]:
     params, test = run.params, run.splits["test"]
-    real = sum(row.origin == "real" and row.family == "original" for row in test)
     noise = params.evaluate.noisy.model_dump()
     return {
         "corruptions": ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in noise.items()),
-        "origins": f"{real} of the {len(test)} test images are real, the others rendered"
-        + (" or augmented from real ones." if any(row.family == "augmented" for row in test) else "."),
+        "origins": _origins(test),
         "level": f"{LEVEL:.0%}",
         "draws": str(RESAMPLES),
         "evaluation": _evaluation(run),
@@ -212,6 +211,13 @@ def _data(run: Run) -> dict[str, str]:
         "counts": data_counts(run.splits),
         "recipe": folded("All parameters", _recipe(params)),
     }
+
+
+def _origins(test: Sequence[Row]) -> str:
+    children = sum(row.family == "augmented" for row in test)
+    real = sum(row.origin == "real" for row in test) - children
+    rendered = len(test) - real - children
+    return f"of {len(test)} test images {real} are real, {children} drawn from these, {rendered} rendered."
 
 
 def _evaluation(run: Run) -> str:
@@ -262,8 +268,8 @@ def _analyses(run: Run) -> dict[str, str]:
         "headline": headline(scored, list(models)),
         "agreement": ", ".join(f"{percent(share)} of *{name}*" for name, share in agree.items()),
         "per_class": per_class(scored),
-        "promised": f"{guard.target_purity:.0%}",
-        "confidence": f"{guard.confidence:.0%}",
+        "promised": percent(guard.target_purity),
+        "confidence": percent(guard.confidence),
         "guarded": guarded(scored, guard.target_purity),
         "caveats": "\n".join(f"- {line}" for line in _caveats(run)),
     }

@@ -15,6 +15,8 @@ from semdefect.markdown import folded, table
 
 #: The file that the shipped one is held against.
 PLAIN = "student_fp32"
+#: How the names of figures begin that are the accuracy of a model.
+ACCURACY = "accuracy, "
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def compared(before: AnswerTable, now: AnswerTable, pairs: dict[str, Pairing]) -
 def _shares(answers: SetAnswers, shipped: str) -> dict[str, _Share]:
     truth, own = answers.truth, answers.called[shipped]
     every, clean, accepted = np.ones(len(truth), bool), truth == CLEAN, answers.guard == ""
-    shares = {f"accuracy, {model}": _Share(called == truth, every, True) for model, called in answers.called.items()}
+    shares = {f"{ACCURACY}{model}": _Share(called == truth, every, True) for model, called in answers.called.items()}
     if PLAIN in answers.called and shipped != PLAIN:
         shares[f"agreement with {PLAIN}"] = _Share(own == answers.called[PLAIN], every, True)
     return shares | {
@@ -131,7 +133,7 @@ def from_summary(accuracy: dict[str, dict[str, float]], sizes: dict[str, int], n
             if share is not None and sizes.get(name):
                 total = _Share(answers.called[model] == answers.truth, np.ones(len(answers.truth), bool), True).total()
                 change = unpaired((round(share * sizes[name]), sizes[name]), total)
-                figures += [Figure(f"accuracy, {model}", name, change, True)] if change else []
+                figures += [Figure(f"{ACCURACY}{model}", name, change, True)] if change else []
     return figures
 
 

@@ -10,6 +10,7 @@ image in metrics/evaluate/answers.csv. docs/review.md says how to read it.
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from semdefect.flatten import flat
 from semdefect.git_state import Commit, WorkingTree
 from semdefect.lock_check import sentence, stale_stages
 from semdefect.params import PARAMS
-from semdefect.pr_figures import compared, figures_section, from_summary, pair_up
+from semdefect.pr_figures import ACCURACY, Figure, compared, figures_section, from_summary, pair_up
 from semdefect.pr_images import confusion_section, images_section
 from semdefect.pr_values import State, load, metrics_section, parameters_section
 
@@ -77,21 +78,27 @@ def _compared(
         note = (
             f"The base has no `{ANSWERS}`: accuracies are compared as of different images, which hides small changes."
         )
-        return {"Figures": figures_section(figures, now.shipped)}, [note], _told(now)
+        return {"Figures": figures_section(figures, now.shipped)}, [note], _told(figures)
     pairs, notes = pair_up(before, now)
     if before.shipped != now.shipped:
         notes.append(f"The shipped file was `{before.shipped}` and is `{now.shipped}`.")
     shipped = (before.shipped, now.shipped)
+    figures = compared(before, now, pairs)
     sections = {
-        "Figures": figures_section(compared(before, now, pairs), now.shipped),
+        "Figures": figures_section(figures, now.shipped),
         "Confusion": confusion_section(pairs, shipped),
         "Images": images_section(pairs, shipped),
     }
-    return sections, notes, _told(now)
+    return sections, notes, _told(figures)
 
 
-def _told(table: AnswerTable) -> set[str]:
-    return {f"{SUMMARY}:accuracy.{name}.{model}" for name, one in table.sets.items() for model in one.called}
+def _told(figures: Sequence[Figure]) -> set[str]:
+    """The accuracies of the summary that ``figures`` compare; one that only one side has is not among them."""
+    return {
+        f"{SUMMARY}:accuracy.{figure.test_set}.{figure.name.removeprefix(ACCURACY)}"
+        for figure in figures
+        if figure.name.startswith(ACCURACY)
+    }
 
 
 def _sizes(base: Commit) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """Class by class, whether data and overlap allow automation at the target purity, and what to collect next.
 
     rows = class_readiness(manifest_rows, evidence(outcomes, test_rows), target_purity=0.98, confidence=0.9)
-    write_json(path, content(rows)); markdown(rows); HEADER, cells(rows)
+    write_json(path, content(rows)); HEADER, cells(rows)
 
 A call is an image that the guard accepts as a class. Purity is the share of calls that are right. Its bounds are those
 of Clopper and Pearson (1934), one-sided, each at ``confidence`` by itself. A class
@@ -36,6 +36,8 @@ AUTOMATED = 0.5
 
 HEADER = (
     "class",
+    "verdict",
+    "collect next",
     "real images",
     "rendered",
     "measured on",
@@ -44,8 +46,6 @@ HEADER = (
     "purity",
     "at least",
     "most confused with",
-    "verdict",
-    "collect next",
 )
 
 
@@ -236,6 +236,8 @@ def cells(rows: Sequence[Readiness]) -> list[list[str]]:
     return [
         [
             row.label,
+            row.verdict,
+            row.collect,
             str(row.real_images),
             str(row.rendered_images),
             row.measured_on,
@@ -244,14 +246,6 @@ def cells(rows: Sequence[Readiness]) -> list[list[str]]:
             percent(row.purity),
             percent(row.purity_bound),
             f"{row.confused_with} ({percent(row.confused_share)})" if row.confused_with else "none",
-            row.verdict,
-            row.collect,
         ]
         for row in rows
     ]
-
-
-def markdown(rows: Sequence[Readiness]) -> str:
-    """The table in Markdown."""
-    lines = [HEADER, ["---"] * len(HEADER), *cells(rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

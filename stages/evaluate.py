@@ -12,6 +12,8 @@ import json
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from semdefect.answers import write_answers
 from semdefect.atomic import write_json
 from semdefect.attention import attention, attention_sheet, heat_overlays
@@ -49,6 +51,7 @@ METRICS = Path("metrics/evaluate")
 def main(params: Params) -> None:
     """Run all models on all test sets; write figures, tables, pictures, report and model card."""
     seed, wanted = params.base.seed, params.evaluate
+    torch.set_num_threads(params.base.threads)
     students = load_students(EDGE, params.base.threads)  # what is missing is said before images are rendered
     splits = {name: read_manifest(SPLITS / f"{name}.csv") for name in ("train", "val", "test")}
     audit = audit_splits(splits, TEACHER, params.synthesize.duplicate_correlation)
@@ -85,7 +88,9 @@ def main(params: Params) -> None:
 
     run = Run(params, splits, Scored(sets, splits["test"], outcomes, SHIPPED), students, TEACHER)
     rounding = json.loads(Path("metrics/export_onnx/quantization.json").read_text(encoding="utf-8"))
-    found = Findings(run, details, summary, damaged, looks, audit.content(), ready, rounding, read_speed())
+    found = Findings(
+        run, details, summary, damaged, len(some.names), looks, audit.content(), ready, rounding, read_speed()
+    )
     write_run_report(found, METRICS, Path("metrics/synthesize/samples.png"), Path("metrics/report.html"))
     write_model_card(run, Path("metrics/MODEL_CARD.md"))
 

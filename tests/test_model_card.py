@@ -93,7 +93,7 @@ def test_figures_stand_with_their_intervals(card):
 
 
 def test_the_guard_is_held_against_its_promise(card):
-    assert "a purity of at least 98% in what is accepted, with a probability of 90%" in card
+    assert "a purity of at least 98.0% in what is accepted, with a probability of 90.0%" in card
     guarded = card.split("### The guard")[1]
     purity, kept, rejected, escaped, overkill = cells(guarded, "clean")
     assert purity.startswith("93.3% (") and kept == "no"  # one of fifteen
@@ -139,5 +139,8 @@ def test_real_test_images_and_a_control_without_teacher_are_told(run, tmp_path):
     settings = params(distill={"alpha": 1.0})
     write_model_card(Run(settings, run.splits | {"test": rows}, scored, run.students, run.teacher), tmp_path / "c.md")
     card = (tmp_path / "c.md").read_text()
-    assert "1 of the 16 test images are real" in card and "No test image is a real one" not in card
+    assert (
+        "of 16 test images 1 are real, 0 drawn from these, 15 rendered" in card
+        and "No test image is a real one" not in card
+    )
     assert "learned from labels alone" in card

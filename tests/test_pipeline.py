@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from project import ENVIRONMENT, ROOT, Project, rows_of
+from test_report_browser import CHROMIUM, browse
 
 from semdefect import CLASSES
 from semdefect.network import file_sha256
@@ -36,9 +37,20 @@ def test_first_run_leaves_data_models_metrics_and_report(reproduced: Project) ->
     summary = json.loads((folder / "metrics/evaluate/summary.json").read_text())
     assert set(summary["accuracy"]) == {"clean", "noisy", "mixed", "fresh"}
     assert set(summary["accuracy"]["clean"]) == {"teacher", "adaptive", *(Path(name).stem for name in MODELS)}
-    assert "data:image/png;base64," in (folder / "metrics/report.html").read_text()
+    assert summary["duplicates_across_splits"] == 0 and 0 <= summary["damaged_accuracy"]["student_int8"] <= 1
+    answers = rows_of(folder / "metrics/evaluate/answers.csv")
+    assert len(answers) == 2 * len(splits["test"]) + 2 * len(CLASSES)  # clean and noisy, and fresh
+    assert "### The guard" in (folder / "metrics/MODEL_CARD.md").read_text()
     with Image.open(folder / "metrics/synthesize/samples.png") as sheet:
         assert sheet.height > len(CLASSES) * 100
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_the_report_of_a_run_renders_in_a_browser(reproduced: Project, tmp_path: Path) -> None:
+    report = shutil.copy(reproduced.folder / "metrics/report.html", tmp_path / "report.html")
+    dom, console = browse(Path(report))
+    assert console == []
+    assert dom.count("<section") >= 10 and "</html>" in dom
 
 
 def test_data_and_models_stay_out_of_git(reproduced: Project) -> None:

@@ -171,6 +171,19 @@ def test_a_base_without_answers_is_compared_by_its_summary(repository):
     assert "There is no `metrics/evaluate/answers.csv` here" in pr_report("before")
 
 
+def test_an_accuracy_that_only_one_side_can_compare_is_told_all_the_same(repository):
+    git("checkout", "-q", "main")
+    write_state(sets=("clean",))
+    write_json(SUMMARY, {"accuracy": {"clean": dict.fromkeys(MODELS, 1.0), "fresh": dict.fromkeys(MODELS, 0.5)}})
+    commit()
+    git("checkout", "-qb", "more")
+    write_state()
+    report = pr_report("main")
+    assert "Only in this state, test sets: fresh." in report
+    assert rows(report, "`accuracy.fresh.teacher`") == [["`accuracy.fresh.teacher`", "0.5", "1.0", "+0.5"]]
+    assert "accuracy.clean" not in report  # compared image by image above
+
+
 def test_what_the_base_has_more_and_what_is_stale_comes_first(repository):
     git("checkout", "-q", "main")
     Path("a").touch()

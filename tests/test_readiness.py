@@ -17,7 +17,6 @@ from semdefect.readiness import (
     class_readiness,
     content,
     evidence,
-    markdown,
     needed_calls,
     purity_bounds,
 )
@@ -130,8 +129,6 @@ def test_the_table_has_a_line_a_class_and_json_has_no_nan():
     rows = class_readiness([row("open/0.png")], {"rendered": calls((OPEN, OPEN, 1, 200))}, 0.98, 0.9)
     assert [line[0] for line in cells(rows)] == list(CLASSES)
     assert all(len(line) == len(HEADER) for line in cells(rows))
-    text = markdown(rows)
-    assert text.splitlines()[0].startswith("| class | real images |") and len(text.splitlines()) == 2 + len(CLASSES)
     figures = json.loads(json.dumps(content(rows), allow_nan=False))
     assert (figures["ready"], figures["ready_on_rendered"]) == (0, 1)
     assert figures["classes"]["open"]["purity"] == 1.0
