@@ -15,6 +15,11 @@ from semdefect.params import PARAMS
 METRICS = "metrics"
 #: Figures shown of a file.
 MOST = 25
+#: What stands above the figures of `metrics_section`.
+UNTESTED = (
+    "Whether these changed by more than chance is not tested. Where parameters of `evaluate` differ, they may be of "
+    "other images."
+)
 #: Characters shown of a value.
 LONGEST = 60
 
@@ -66,7 +71,7 @@ def metrics_section(before: State, now: State, told: set[str]) -> str:
             parts.append(f"{code(path)} is {'new' if there[1] else 'gone'}: {len(rows)} figures.")
         elif rows:
             parts.append(folded(f"{path}: {len(rows)} differ", _figures(rows)))
-    return "\n\n".join(parts) or "No other figure differs."
+    return "\n\n".join([UNTESTED, *parts]) if parts else "No other figure differs."
 
 
 def _figures(rows: list[tuple[str, Any, Any]]) -> str:

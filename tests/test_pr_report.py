@@ -180,6 +180,7 @@ def test_an_accuracy_that_only_one_side_can_compare_is_told_all_the_same(reposit
     write_state()
     report = pr_report("main")
     assert "Only in this state, test sets: fresh." in report
+    assert "by more than chance is not tested" in report
     assert rows(report, "`accuracy.fresh.teacher`") == [["`accuracy.fresh.teacher`", "0.5", "1.0", "+0.5"]]
     assert "accuracy.clean" not in report  # compared image by image above
 
