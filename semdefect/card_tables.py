@@ -140,12 +140,6 @@ def counts_of(splits: dict[str, list[Row]]) -> list[list[str]]:
     return rows
 
 
-def shared_groups(splits: dict[str, list[Row]]) -> int:
-    """How many lineage groups lie in more than one split."""
-    groups = [{row.group for row in members} for members in splits.values()]
-    return sum(map(len, groups)) - len(set().union(*groups))
-
-
 def files(teacher: Path, students: dict[str, EdgeClassifier]) -> str:
     """The teacher's checkpoint and the exported files: size, hash, and the checkpoint they were made from."""
     rows = [[code(teacher.as_posix()), "fp32", _megabytes(teacher), code(file_sha256(teacher)), "–"]]

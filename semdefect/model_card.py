@@ -11,12 +11,13 @@ from typing import Any
 
 from semdefect import CLASSES, __version__
 from semdefect.atomic import replacing
-from semdefect.card_tables import Scored, data_counts, files, guarded, headline, per_class, settings, shared_groups
+from semdefect.card_tables import Scored, data_counts, files, guarded, headline, per_class, settings
 from semdefect.edge.classifier import EdgeClassifier
 from semdefect.edge.metadata import PREPROCESSING, ModelMetadata
 from semdefect.edge.table import percent
 from semdefect.evaluation import PLAIN
 from semdefect.intervals import LEVEL, RESAMPLES
+from semdefect.leak_audit import crossing_groups
 from semdefect.manifest import Row
 from semdefect.markdown import code, folded
 from semdefect.network import file_sha256, read_provenance, sem_weights
@@ -231,7 +232,7 @@ def _evaluation(run: Run) -> str:
         f"- *{name}*: {len(run.scored.sets[name].names)} images, {told.get(name, 'a further set')}."
         for name in run.scored.names
     ]
-    shared = shared_groups(run.splits)
+    shared = len(crossing_groups(run.splits))
     return "\n".join([*sets, f"- Lineage groups (an image, its children and near-duplicates) in two splits: {shared}."])
 
 

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: confusion matrices and the reliability diagram."""
+"""Pictures and tables of an evaluation: confusion, reliability, purity against rejection, the surest errors."""
 
 import csv
 from collections.abc import Callable, Sequence
@@ -26,7 +26,8 @@ from semdefect.sheet import contact_sheet
 Explain = Callable[[Sequence[Image.Image], Sequence[int]], list[Image.Image]]
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write ``figure`` to ``path`` as PNG, the same bytes each time, and forget it."""
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=80, metadata={"Software": None})  # no version in the bytes
     pyplot.close(figure)
@@ -46,7 +47,7 @@ def confusion_picture(matrices: dict[str, NDArray[np.int64]], path: Path) -> Non
         axis.set_yticks(range(len(CLASSES)), CLASSES)
         axis.set(title=f"{name} ({matrix.sum()} images)", xlabel="predicted", ylabel="true")
     figure.tight_layout()
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def reliability_picture(
@@ -64,7 +65,7 @@ def reliability_picture(
     axis.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title="reliability")
     axis.legend()
     figure.tight_layout()
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def purity_picture(outcomes: dict[str, Outcome], guard: Guard, path: Path) -> None:
@@ -82,7 +83,7 @@ def purity_picture(outcomes: dict[str, Outcome], guard: Guard, path: Path) -> No
     axis.set(xlabel="rejection rate", ylabel="purity", xlim=(0, 1), title="purity of what is accepted")
     axis.legend()
     figure.tight_layout()
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def write_pictures(outcomes: dict[str, Outcome], guard: Guard, folder: Path) -> None:

@@ -18,7 +18,7 @@ from semdefect.edge.image import to_tensor
 from semdefect.edge.parallel import in_order
 from semdefect.errors import UserError
 from semdefect.evaluation import TestSet
-from semdefect.plots import _save
+from semdefect.plots import save_figure
 from semdefect.severities import CORRUPTIONS, SEVERITIES, corrupted
 from semdefect.sheet import contact_sheet, spread
 
@@ -105,7 +105,7 @@ def robustness_picture(figures: Mapping[str, dict[str, Any]], path: Path) -> Non
     panels[0].set(ylim=(math.floor(10 * lowest) / 10 - 0.02, 1.02), xticks=range(SEVERITIES + 1))
     figure.supxlabel("severity")
     figure.supylabel("accuracy")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def severity_sheet(image: Image.Image, seed: int, path: Path) -> None:

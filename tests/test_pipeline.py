@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from project import ENVIRONMENT, ROOT, Project, rows_of
-from test_report_browser import CHROMIUM, browse
+from test_report_browser import browse, needs_chromium
 
 from semdefect import CLASSES
 from semdefect.network import file_sha256
@@ -45,7 +45,7 @@ def test_first_run_leaves_data_models_metrics_and_report(reproduced: Project) ->
         assert sheet.height > len(CLASSES) * 100
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+@needs_chromium
 def test_the_report_of_a_run_renders_in_a_browser(reproduced: Project, tmp_path: Path) -> None:
     report = shutil.copy(reproduced.folder / "metrics/report.html", tmp_path / "report.html")
     dom, console = browse(Path(report))
