@@ -27,7 +27,7 @@ FLAT = 0.02
 #: network has forgotten what its classes do not need.
 EARLY = 4
 #: Hidden units between those means and the score.
-HIDDEN = 32
+HIDDEN = 128
 #: Channels of the head of a fast student.
 WIDE = 288
 

@@ -1,7 +1,9 @@
 """The score of images that are unlike everything trained on: a small head that learns from images of other kinds.
 
 Source: Hendrycks, Mazeika, Dietterich, "Deep Anomaly Detection with Outlier Exposure", 2019; here the network itself
-stays as it is, so that the score costs no accuracy.
+stays as it is, so that the score costs no accuracy. The head is the mean of a few that differ in their first weights
+(Lakshminarayanan, Pritzel, Blundell, "Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles",
+2017): what one of them finds strange depends on chance.
 """
 
 import warnings
@@ -26,8 +28,8 @@ from semdefect.views import random_views
 
 #: Images of each side, in one random view each.
 EXAMPLES = 2400
-#: Strength of scikit-learn's weight decay, and passes over the examples.
-_DECAY, _PASSES = 1.0, 40
+#: Heads that are averaged, strength of scikit-learn's weight decay, and passes over the examples.
+HEADS, _DECAY, _PASSES = 4, 1.0, 40
 
 
 def learn_unknown(
@@ -38,7 +40,7 @@ def learn_unknown(
     Args:
         network: a student that is done, with rounding.
         data: training images.
-        seed: of the choice of images, their views and the head.
+        seed: of the choice of images, their views and the heads.
         examples: images of each side; fewer where ``data`` holds fewer.
         precision: of the network whose features the head learns from.
     """
@@ -48,13 +50,9 @@ def learn_unknown(
     set_precision(network, precision)
     sides = [_early_means(network, pixels, seed) for pixels in (known, strange)]
     set_precision(network, "fp32")
-    examples_of_both, truth = np.concatenate(sides), np.repeat([0, 1], len(known))
-    head = MLPClassifier((HIDDEN,), alpha=_DECAY, max_iter=_PASSES, n_iter_no_change=_PASSES, random_state=seed)
-    with warnings.catch_warnings(), threadpool_limits(1):  # sums of more threads have other last digits
-        warnings.simplefilter("ignore", ConvergenceWarning)  # as many passes as were chosen
-        scaler = StandardScaler().fit(examples_of_both)
-        head.fit(scaler.transform(examples_of_both), truth)
-    _take_over(network, scaler, head)
+    scaler = StandardScaler().fit(np.concatenate(sides))
+    examples_of_both, truth = scaler.transform(np.concatenate(sides)), np.repeat([0, 1], len(known))
+    _take_over(network, scaler, [_learned(examples_of_both, truth, seed + number) for number in range(HEADS)])
 
 
 def outliers(count: int, resolution: int, seed: int) -> Tensor:
@@ -77,16 +75,25 @@ def _early_means(network: SemNetwork, pixels: Tensor, seed: int) -> NDArray[np.f
     return torch.cat(parts).double().numpy()
 
 
-def _take_over(network: SemNetwork, scaler: StandardScaler, head: MLPClassifier) -> None:
-    """Write ``head`` into the network, the scaling of its inputs folded into its first layer."""
+def _learned(examples: NDArray[np.float64], truth: NDArray[np.int64], seed: int) -> MLPClassifier:
+    head = MLPClassifier(
+        (HIDDEN // HEADS,), alpha=_DECAY, max_iter=_PASSES, n_iter_no_change=_PASSES, random_state=seed
+    )
+    with warnings.catch_warnings(), threadpool_limits(1):  # sums of more threads have other last digits
+        warnings.simplefilter("ignore", ConvergenceWarning)  # as many passes as were chosen
+        return head.fit(examples, truth)
+
+
+def _take_over(network: SemNetwork, scaler: StandardScaler, heads: list[MLPClassifier]) -> None:
+    """Write the mean of ``heads`` into the network, the scaling of its inputs folded into its first layer."""
     assert network.unknown is not None
     first, last = (layer for layer in network.unknown if isinstance(layer, nn.Linear))
-    weight = head.coefs_[0] / scaler.scale_[:, None]
+    weight = np.hstack([head.coefs_[0] for head in heads]) / scaler.scale_[:, None]
     values = {
         first.weight: weight.T,
-        first.bias: head.intercepts_[0] - scaler.mean_ @ weight,
-        last.weight: head.coefs_[1].T,
-        last.bias: head.intercepts_[1],
+        first.bias: np.hstack([head.intercepts_[0] for head in heads]) - scaler.mean_ @ weight,
+        last.weight: np.vstack([head.coefs_[1] for head in heads]).T / len(heads),
+        last.bias: np.mean([head.intercepts_[1] for head in heads], axis=0),
     }
     with torch.no_grad():
         for parameter, value in values.items():
