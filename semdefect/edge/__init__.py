@@ -9,10 +9,14 @@ Needs numpy, Pillow and ONNX Runtime (and tqdm for the command line), and knows 
 and evaluation use this package too, so that there is one way from a file to a tensor.
 """
 
-from semdefect.edge.adaptive import AdaptiveClassifier
+from typing import TYPE_CHECKING, Any
+
 from semdefect.edge.classifier import EdgeClassifier, Failure, Prediction
 from semdefect.edge.image import list_images, open_gray, to_pixels, to_tensor
 from semdefect.edge.metadata import ModelMetadata
+
+if TYPE_CHECKING:
+    from semdefect.edge.adaptive import AdaptiveClassifier
 
 __all__ = [
     "AdaptiveClassifier",
@@ -25,3 +29,12 @@ __all__ = [
     "to_pixels",
     "to_tensor",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what most programs do not use when it is asked for (PEP 562): a cold start counts every module."""
+    if name == "AdaptiveClassifier":
+        from semdefect.edge.adaptive import AdaptiveClassifier
+
+        return AdaptiveClassifier
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -21,7 +21,6 @@ from PIL import Image
 from semdefect.edge.guard import REASONS, Guard
 from semdefect.edge.image import SIZE, is_blank, open_gray, to_gray, to_pixels, to_tensor
 from semdefect.edge.metadata import METADATA_KEY, ModelMetadata
-from semdefect.edge.parallel import in_order
 from semdefect.edge.runtime import OUTPUTS, RUNTIMES, Answers, Network, OnnxNetwork, OpenVinoNetwork
 from semdefect.errors import UserError
 
@@ -112,6 +111,8 @@ class Classifier(ABC):
         Raises:
             UserError: when the network itself fails.
         """
+        from semdefect.edge.parallel import in_order  # thread pools, which a single image does not need
+
         with closing(in_order(_decoded, paths, DECODERS)) as images:
             for path, image in images:
                 yield path, image if isinstance(image, Failure) else self.classify(image)
