@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semdefect import CLASSES
+from semdefect.chunks import MASK_SIZE
 from semdefect.edge.image import open_gray, to_pixels
 from semdefect.manifest import IMAGES, Row
 from semdefect.network import resize
-
-#: Side of a mask: fine enough to tell one cell of the network from the next.
-MASK_SIZE = 32
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from tqdm import tqdm
 from semdefect import CLASSES
 from semdefect.atomic import replacing
 from semdefect.checkpoint import SCRATCH, sources_sha256
+from semdefect.chunks import render_chunk
 from semdefect.edge.image import SIZE
-from semdefect.images import MASK_SIZE, ImageSet, at_resolution, load_images
+from semdefect.images import ImageSet, at_resolution, load_images
 from semdefect.manifest import SPLITS, Row, read_manifest
 from semdefect.params import Training
 from semdefect.seeds import image_seed
-from semdefect.synthesis import render
 
 #: Showing an image more often in an epoch teaches the network that image.
 MOST_REPEATS = 40
@@ -115,7 +115,7 @@ def fresh_images(
         for start in range(0, per_class, _CHUNK)
     ]
     work = Parallel(n_jobs=-1, return_as="generator")(
-        delayed(_render)(*job, size or resolution, without) for job in jobs
+        delayed(render_chunk)(*job, size or resolution, without) for job in jobs
     )
     bar = tqdm(work, total=len(jobs), desc="render fresh images", disable=None, leave=False)
     parts = [(at_resolution(torch.from_numpy(pixels)[:, None], resolution), masks) for pixels, masks in bar]
@@ -123,18 +123,3 @@ def fresh_images(
     masks = torch.from_numpy(np.concatenate([part for _, part in parts]))[:, None]
     labels = torch.arange(len(CLASSES)).repeat_interleave(per_class)
     return ImageSet(pixels, labels, masks, torch.ones(len(labels), dtype=torch.bool))
-
-
-def _render(
-    label: str, seeds: list[int], size: int, without: frozenset[str]
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Images ``[n, S, S]`` and masks ``[n, 32, 32]``, in which a cell is set where the defect touches it."""
-    drawn = [render(label, seed, size, without=without) for seed in seeds]
-    return np.stack([one.image for one in drawn]), np.stack([_coarse(one.mask) for one in drawn])
-
-
-def _coarse(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    coarse = np.zeros((MASK_SIZE, MASK_SIZE), bool)
-    rows, columns = np.nonzero(mask)
-    coarse[rows * MASK_SIZE // len(mask), columns * MASK_SIZE // len(mask)] = True
-    return coarse

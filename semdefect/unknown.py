@@ -19,7 +19,8 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from semdefect.images import MASK_SIZE, ImageSet, at_resolution
+from semdefect.chunks import MASK_SIZE
+from semdefect.images import ImageSet, at_resolution
 from semdefect.network import HIDDEN, SemNetwork
 from semdefect.outliers import outlier
 from semdefect.rounding import Precision, set_precision

@@ -1,6 +1,10 @@
 """Fixtures for tests that run the project as a user does."""
 
+import fcntl
+import os
+import shutil
 import signal
+from pathlib import Path
 
 import pytest
 from project import Project, copy_project
@@ -18,8 +22,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A committed checkout after its first `dvc repro`. Tests may add experiments, not change its files."""
-    project = copy_project(tmp_path_factory.mktemp("reproduced") / "project")
+    """A committed checkout after its first `dvc repro`, one for all processes of the tests.
+
+    Tests of `test_pipeline` may add experiments, not change its files; others take a clone.
+    """
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with (base / "reproduced.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        folder = base / "reproduced" / "project"
+        if not (base / "reproduced.done").exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a process whose run failed
+            _reproduce(folder)
+            (base / "reproduced.done").touch()
+    return Project(folder)
+
+
+def _reproduce(folder: Path) -> None:
+    project = copy_project(folder)
     project.run("git", "init", "-q", "-b", "main")
     project.commit("start")
     first = project.run("dvc", "repro")
@@ -27,4 +47,3 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
         "synthesize", "split", "train_teacher", "distill", "export_onnx", "evaluate"
     ]  # fmt: skip
     project.commit("first run")
-    return project

@@ -11,7 +11,8 @@ from scipy.ndimage import gaussian_filter
 from torch import nn
 
 from semdefect import CLASSES
-from semdefect.images import MASK_SIZE, ImageSet
+from semdefect.chunks import MASK_SIZE
+from semdefect.images import ImageSet
 from semdefect.manifest import IMAGES, SPLITS, Row, write_manifest
 from semdefect.network import SemNetwork
 from semdefect.params import Params, check_params

@@ -11,8 +11,9 @@ from torch import nn
 
 from semdefect import CLASSES, attention
 from semdefect.attention import attention_sheet, heat_maps, heat_overlays
+from semdefect.chunks import MASK_SIZE
 from semdefect.errors import UserError
-from semdefect.images import MASK_SIZE, ImageSet
+from semdefect.images import ImageSet
 from semdefect.rounding import set_precision
 
 CLEAN = CLASSES.index("clean")

@@ -306,6 +306,8 @@ TINY = {
     "distill.start_resolution": 32,
     "distill.epochs": 1,
     "distill.int8_epochs": 1,
+    "distill.fast_resolution": 32,
+    "distill.fast_epochs": 1,
     "train_teacher.model": "convnext_atto",
     "train_teacher.init": "scratch",
     "distill.init": "scratch",
