@@ -60,7 +60,7 @@ def test_a_folder_that_is_called_tar_is_a_folder(tmp_path):
 
 
 def backwards(content: bytes) -> bytes:
-    """A first header whose size is negative (base 256), with a right checksum: `tarfile` of some versions never ends."""
+    """A first header whose size is negative (base 256), with a right checksum: some versions of `tarfile` never end."""
     header = bytearray(content[:512])
     header[124:136] = (-1024).to_bytes(12, "big", signed=True)
     header[148:156] = b" " * 8

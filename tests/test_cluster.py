@@ -20,7 +20,7 @@ from semdefect.shards import write_shards
 @pytest.fixture(scope="module")
 def scheduler():
     """The address of a cluster of two processes, two threads each."""
-    with LocalCluster(n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None) as local:
+    with LocalCluster(n_workers=2, threads_per_worker=2, processes=True, dashboard_address=":0") as local:
         yield local.scheduler_address
 
 
@@ -81,7 +81,7 @@ def test_a_scheduler_that_is_not_there_is_one_sentence_soon(jobs, tmp_path):
 def test_a_cluster_without_workers_is_one_sentence(jobs, tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "FIRST_WORKER", 0.5)
     with (
-        LocalCluster(n_workers=0, dashboard_address=None) as empty,
+        LocalCluster(n_workers=0, dashboard_address=":0") as empty,
         pytest.raises(UserError, match="has no workers: start some with `dask worker tcp"),
     ):
         write_images(jobs, tmp_path, 64, 0, empty.scheduler_address)
@@ -95,5 +95,5 @@ def test_without_the_packages_the_extra_is_named(jobs, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("address", ["host:8786", "http://host:8786", "tcp://host", "tcp://:8786/", "8786"])
 def test_what_is_no_address_is_refused_before_any_work(address):
-    with pytest.raises(UserError, match=r"synthesize: ?.*no address of a Dask scheduler|dask_scheduler"):
+    with pytest.raises(UserError, match=r"no address of a Dask scheduler: write tcp://host:8786"):
         params(synthesize={"dask_scheduler": address})

@@ -1,16 +1,16 @@
 """A data set in archives is the data set in folders: same rows, same bytes, same pixels for who reads them."""
 
-import subprocess
-import sys
 import tarfile
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from samples import ROOT, params, written
+import yaml
+from PIL import Image
+from samples import ROOT, params, params_content, written
 
-from semdefect import CLASSES
+from semdefect import CLASSES, shards
 from semdefect.balance import plan, write_images
 from semdefect.errors import UserError
 from semdefect.evaluation import _load
@@ -75,16 +75,10 @@ def test_a_stream_of_shards_is_every_image_once(both):
     by_seed = {row.seed: row for row in read_manifest(folder / "manifest.csv")}
     rows = []
     for row, pixels in stream(sorted(sharded.glob("*.tar"))):
-        stored = load_file(folder / by_seed[row.seed].path)
+        stored = np.asarray(Image.open(folder / by_seed[row.seed].path))
         assert np.array_equal(pixels, stored) and row.label == by_seed[row.seed].label
         rows.append(row)
     assert rows == read_manifest(sharded / "manifest.csv")
-
-
-def load_file(path):
-    from PIL import Image
-
-    return np.asarray(Image.open(path))
 
 
 def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(both, jobs, tmp_path, monkeypatch):
@@ -94,8 +88,6 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(both, jobs, tmp_path
         (tmp_path / name).write_bytes(whole[name])
     (tmp_path / "shard-000002.tar").write_bytes(whole["shard-000002.tar"][:-20_000])  # cut off by a power cut
     drawn = []
-    from semdefect import shards
-
     monkeypatch.setattr(
         shards, "in_parallel", lambda function, calls, *_: (drawn.append(call[0]) or function(*call) for call in calls)
     )
@@ -117,14 +109,12 @@ def test_a_missing_shard_is_named(both, tmp_path):
         list(stream([both[1] / "shard-000009.tar"]))
 
 
-def test_the_command_says_what_it_wrote(tmp_path):
-    command = [sys.executable, "-m", "semdefect.shards", str(tmp_path / "out"), "--images-per-class", "8"]
-    done = subprocess.run(
-        [*command, "--image-size", "64", "--images-per-shard", "40"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "64 images in 2 shards" in done.stdout
-    assert len(read_manifest(tmp_path / "out/manifest.csv")) == 64
+def test_the_command_writes_what_its_options_ask_for(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)  # where data/real is, empty
+    content = params_content()
+    content["synthesize"] |= {"workers": 1}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(content))
+    options = ["--params", str(tmp_path / "own.yaml"), "--images-per-class", "8", "--image-size", "64"]
+    shards.run(shards.parser().parse_args([str(tmp_path / "out"), *options, "--images-per-shard", "40"]))
+    assert "64 images in 2 shards" in capsys.readouterr().out
+    assert {row.size for row in read_manifest(tmp_path / "out/manifest.csv")} == {64}
