@@ -6,7 +6,7 @@
 Draws what is missing in FOLDER/shards (`semdefect.shards`; a run that was stopped goes on), unpacks the first shards to
 FOLDER/folders, and measures both: files and bytes, reading in stored and in random order with files dropped from the
 page cache before, listing, `dvc add` and `dvc status` in a repository of their own, and time and memory of the
-manifest. Figures of the default run go to benchmarks/results/shards.json.
+manifest. Figures of 10⁴ images or more go to benchmarks/results/shards.json, which says of how many they are.
 
 Processor seconds stand beside seconds of wall time, since other work on the machine stretches these. The rate of
 drawing is that between the first shard's time stamp and the last one's, and so of the machine as it was shared then.
@@ -37,6 +37,8 @@ from semdefect.shards import PER_SHARD, rows_of, stream, write_shards
 DEFAULTS = {"images_per_class": 12_500, "image_size": 128, "compared": 10_000}
 #: Images that are timed while they are drawn, and read in random order.
 DRAWN, AT_RANDOM = 160, 2_000
+#: Fewer images than this are no measurement.
+QUOTED = 10_000
 
 
 class Timed:
@@ -216,10 +218,9 @@ def text(found: dict[str, Any]) -> str:
 
 def run(options: argparse.Namespace) -> None:
     """Measure, print, write."""
-    asked = {key: getattr(options, key) for key in DEFAULTS}
-    found = measure(options.folder, **asked)
+    found = measure(options.folder, **{key: getattr(options, key) for key in DEFAULTS})
     print(text(found))
-    if asked == DEFAULTS:
+    if found["images"] >= QUOTED:
         print(f"written to {write_result('shards', found)}")
 
 
