@@ -1,11 +1,11 @@
 """A balanced data set: real images first, then their class-preserving children and rendered images."""
 
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
@@ -13,6 +13,7 @@ from tqdm import tqdm
 from semdefect import CLASSES
 from semdefect.atomic import replacing
 from semdefect.base_images import THUMBNAIL, duplicate_groups, find_real_images
+from semdefect.cluster import in_parallel
 from semdefect.edge.image import open_gray, to_pixels
 from semdefect.errors import UserError
 from semdefect.manifest import Row
@@ -111,22 +112,42 @@ def plan(bases: Iterable[BaseImage], settings: Synthesize, seed: int) -> list[Jo
     return jobs
 
 
-def write_images(jobs: list[Job], folder: Path, size: int, workers: int) -> list[Row]:
-    """Write every job's image below ``folder``; the bytes do not depend on ``workers`` (0: every core).
+def write_images(jobs: list[Job], folder: Path, size: int, workers: int, scheduler: str = "") -> list[Row]:
+    """Write every job's image below ``folder``; the bytes do not depend on who draws them.
+
+    Args:
+        workers: processes that draw; 0 for every core.
+        scheduler: address of a Dask scheduler whose workers draw instead; empty for none (see `semdefect.cluster`).
 
     Returns:
         The manifest rows, in the order of ``jobs``.
+
+    Raises:
+        UserError: a base image cannot be read, or the cluster cannot be used.
     """
     for label in CLASSES:
         (folder / label).mkdir(parents=True, exist_ok=True)
-    rows = Parallel(n_jobs=workers or -1, return_as="generator")(
-        delayed(write_image)(job, folder, size) for job in jobs
-    )
-    return list(tqdm(rows, total=len(jobs), desc="synthesize", unit="image", disable=None))
+    calls = ((job, size, sent_pixels(job, size, scheduler)) for job in jobs)
+    rows = []
+    drawn = in_parallel(draw_image, calls, workers, scheduler)
+    for row, png in tqdm(drawn, total=len(jobs), desc="synthesize", unit="image", disable=None):
+        with replacing(folder / row.path) as temporary:
+            temporary.write_bytes(png)
+        rows.append(row)
+    return rows
 
 
-def write_image(job: Job, folder: Path, size: int) -> Row:
-    """Write one image of ``size``² px and return its row."""
+def sent_pixels(job: Job, size: int, scheduler: str) -> NDArray[np.uint8] | None:
+    """The job's base image ``[size, size]`` for workers that do not see its file; None where none is needed."""
+    return to_pixels(open_gray(job.base.path), size) if scheduler and job.base else None
+
+
+def draw_image(job: Job, size: int, base: NDArray[np.uint8] | None = None) -> tuple[Row, bytes]:
+    """One image of ``size``² px: its row, and the PNG file.
+
+    Args:
+        base: pixels of the job's base image; read from its file where they are not given.
+    """
     if job.base is None:
         drawn = render(job.label, job.seed, size)
         pixels, source_id = drawn.image, f"rendered/{job.label}/{job.seed}"
@@ -134,19 +155,18 @@ def write_image(job: Job, folder: Path, size: int) -> Row:
         row = Row(job.path, job.label, "rendered", drawn.family, source_id, source_id, job.seed, size, box)
     else:
         family = "augmented" if job.augmented else "original"
-        pixels = _real_pixels(job.base.path, job.label, family, job.seed, size)
+        if base is None:
+            base = to_pixels(open_gray(job.base.path), size)
+        pixels = _varied(base, job.label, family, job.seed)
         row = Row(job.path, job.label, "real", family, job.base.source_id, job.base.group, job.seed, size, "")
-    with replacing(folder / job.path) as temporary:
-        Image.fromarray(pixels).save(temporary)
-    return row
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return row, file.getvalue()
 
 
-def _real_pixels(path: Path, label: str, family: str, seed: int, size: int) -> NDArray[np.uint8]:
-    """The real image at ``path``, or its child of this ``seed``."""
-    pixels = to_pixels(open_gray(path), size)
-    if family == "augmented":
-        pixels, _ = augment(np.random.default_rng(seed), pixels, label)
-    return pixels
+def _varied(base: NDArray[np.uint8], label: str, family: str, seed: int) -> NDArray[np.uint8]:
+    """A real image's pixels, or those of its child of this ``seed``."""
+    return augment(np.random.default_rng(seed), base, label)[0] if family == "augmented" else base
 
 
 def redraw(row: Row, real: Path) -> tuple[NDArray[np.uint8], Rendered | None]:
@@ -164,4 +184,5 @@ def redraw(row: Row, real: Path) -> tuple[NDArray[np.uint8], Rendered | None]:
     source = Path(row.source_id)
     if source.is_absolute() or ".." in source.parts:
         raise UserError(f"{row.path}: its base image {row.source_id!r} is not below {real}; run `dvc repro synthesize`")
-    return _real_pixels(real / source, row.label, row.family, row.seed, row.size), None
+    base = to_pixels(open_gray(real / source), row.size)
+    return _varied(base, row.label, row.family, row.seed), None

@@ -1,5 +1,6 @@
 """Where training runs: device, precision, threads, processes, through Hugging Face accelerate."""
 
+import argparse
 import os
 import sys
 
@@ -78,5 +79,24 @@ def start_processes() -> None:
         return
     main = sys.modules["__main__"].__spec__
     program = ["-m", main.name] if main else [sys.argv[0]]
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(wanted.num_processes)]
-    os.execv(sys.executable, [sys.executable, *torchrun, *program, *sys.argv[1:]])
+    os.execv(sys.executable, [sys.executable, "-m", "torch.distributed.run", *_places(wanted), *program, *sys.argv[1:]])
+
+
+def _places(wanted: argparse.Namespace) -> list[str]:
+    """Options of torchrun for the processes that ``accelerate launch`` was asked for: here, or on several machines."""
+    machines = wanted.num_machines or 1
+    if machines == 1:
+        return ["--standalone", "--nproc_per_node", str(wanted.num_processes)]
+    if wanted.num_processes % machines or wanted.main_process_ip is None or wanted.main_process_port is None:
+        raise UserError(
+            f"accelerate launch: on {machines} machines --num_processes is that of all together, a multiple of "
+            f"{machines}, and --machine_rank, --main_process_ip and --main_process_port say which is which"
+        )
+    places = {
+        "--nnodes": machines,
+        "--node_rank": wanted.machine_rank or 0,
+        "--master_addr": wanted.main_process_ip,
+        "--master_port": wanted.main_process_port,
+        "--nproc_per_node": wanted.num_processes // machines,
+    }
+    return [str(word) for pair in places.items() for word in pair]

@@ -13,11 +13,12 @@ from scipy.special import softmax
 from tqdm import tqdm
 
 from semdefect import CLASSES
+from semdefect.archive import open_image
 from semdefect.edge.adaptive import AdaptiveClassifier
 from semdefect.edge.classifier import EdgeClassifier
 from semdefect.edge.guard import ACCEPTED, REASONS
 from semdefect.edge.guard_scoring import guard_figures
-from semdefect.edge.image import SIZE, is_blank, open_gray, to_pixels, to_tensor
+from semdefect.edge.image import SIZE, is_blank, to_pixels, to_tensor
 from semdefect.edge.pair import CHEAP
 from semdefect.edge.runtime import Answers, joined
 from semdefect.edge.scoring import expected_calibration_error, score
@@ -79,7 +80,7 @@ def load_test_sets(rows: Sequence[Row], params: Evaluate, seed: int) -> dict[str
 
 
 def _load(rows: Sequence[Row]) -> TestSet:
-    images = [Image.fromarray(to_pixels(open_gray(IMAGES / row.path))) for row in rows]
+    images = [Image.fromarray(to_pixels(open_image(IMAGES / row.path))) for row in rows]
     return TestSet(images, np.array([CLASSES.index(row.label) for row in rows]), [row.path for row in rows])
 
 

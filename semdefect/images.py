@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semdefect import CLASSES
+from semdefect.archive import open_image
 from semdefect.chunks import MASK_SIZE
-from semdefect.edge.image import open_gray, to_pixels
+from semdefect.edge.image import to_pixels
 from semdefect.manifest import IMAGES, Row
 from semdefect.network import resize
 
@@ -59,7 +60,7 @@ class ImageSet:
 
 def load_images(rows: Sequence[Row], resolution: int) -> ImageSet:
     """The images of ``rows``, preprocessed as on the device, then resized to ``resolution`` as in the network."""
-    pixels = np.stack([to_pixels(open_gray(IMAGES / row.path)) for row in rows])
+    pixels = np.stack([to_pixels(open_image(IMAGES / row.path)) for row in rows])
     labels = torch.tensor([CLASSES.index(row.label) for row in rows])
     masks = torch.zeros(len(rows), 1, MASK_SIZE, MASK_SIZE, dtype=torch.bool)
     known = torch.zeros(len(rows), dtype=torch.bool)

@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from semdefect.edge.image import open_gray
+from semdefect.archive import open_image
 from semdefect.errors import UserError
 from semdefect.likeness import (
     SYMMETRIES,
@@ -253,8 +253,8 @@ def pair_sheet(pairs: Sequence[Pair], path: Path) -> None:
     tiles = []
     for pair in _without_repeats(pairs)[:SHOWN]:
         phase = "" if pair.phase is None else f" / {pair.phase:.2f}"
-        turned = symmetric(np.asarray(open_gray(IMAGES / pair.second)), pair.symmetry)
-        tiles.append((open_gray(IMAGES / pair.first), f"{pair.splits[0]} {_short(pair.first)}"))
+        turned = symmetric(np.asarray(open_image(IMAGES / pair.second)), pair.symmetry)
+        tiles.append((open_image(IMAGES / pair.first), f"{pair.splits[0]} {_short(pair.first)}"))
         tiles.append((Image.fromarray(turned), f"{pair.splits[1]} {pair.correlation:.3f}{phase}"))
     width = 2 * IN_A_LINE
     contact_sheet([("", tiles[start : start + width]) for start in range(0, max(len(tiles), 1), width)], path)

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from semdefect.archive import open_image
 from semdefect.base_images import THUMBNAIL, _standardised
-from semdefect.edge.image import open_gray, to_pixels
+from semdefect.edge.image import to_pixels
 from semdefect.manifest import IMAGES, Row
 from semdefect.network import SemNetwork, standardise
 
@@ -50,7 +51,7 @@ def read_pictures(rows: Sequence[Row]) -> Pictures:
         UserError: one cannot be read.
     """
     bar = tqdm(rows, desc="leak audit, read", unit="image", disable=None, leave=False)
-    grays = (open_gray(IMAGES / row.path) for row in bar)
+    grays = (open_image(IMAGES / row.path) for row in bar)
     small, thumbnails = zip(*((to_pixels(gray, SIDE), to_pixels(gray, THUMBNAIL)) for gray in grays), strict=True)
     return Pictures(np.stack(small), np.stack(thumbnails))
 

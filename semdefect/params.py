@@ -1,5 +1,6 @@
 """``params.yaml`` as checked, typed objects."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -42,6 +43,14 @@ class Synthesize(Block):
     augmented_share: Share
     duplicate_correlation: Annotated[float, Field(gt=0, lt=1)]
     workers: Annotated[int, Field(ge=0)]
+    dask_scheduler: str
+
+    @field_validator("dask_scheduler")
+    @classmethod
+    def _is_an_address(cls, address: str) -> str:
+        if address and not re.fullmatch(r"(tcp|tls)://[^\s/]+:\d{1,5}", address):
+            raise ValueError(f'{address!r} is no address of a Dask scheduler: write tcp://host:8786, or "" for none')
+        return address
 
 
 class Split(Block):

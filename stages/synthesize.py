@@ -36,7 +36,7 @@ def main(params: Params) -> None:
     jobs = plan(bases, settings, params.base.seed)
     unfinished = IMAGES.with_name(f".{IMAGES.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
-    rows = write_images(jobs, unfinished, settings.image_size, settings.workers)
+    rows = write_images(jobs, unfinished, settings.image_size, settings.workers, settings.dask_scheduler)
     write_manifest(unfinished / "manifest.csv", rows)
     shutil.rmtree(IMAGES, ignore_errors=True)
     unfinished.replace(IMAGES)

@@ -64,12 +64,12 @@ def flat(content, prefix=""):
         yield from flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
 
 
-def test_every_parameter_reruns_a_stage_except_the_number_of_workers():
+def test_every_parameter_reruns_a_stage_except_who_draws():
     used = {key for stage in DAG.values() for key in stage["params"]}
     idle = {
         name for name in flat(params_content()) if not any(name == key or name.startswith(f"{key}.") for key in used)
     }
-    assert idle == {"synthesize.workers"}  # it never changes the result
+    assert idle == {"synthesize.workers", "synthesize.dask_scheduler"}  # they never change the result
 
 
 def test_stages_list_parameters_that_exist():

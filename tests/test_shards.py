@@ -1,0 +1,120 @@
+"""A data set in archives is the data set in folders: same rows, same bytes, same pixels for who reads them."""
+
+import tarfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from samples import ROOT, params, params_content, written
+
+from semdefect import CLASSES, shards
+from semdefect.balance import plan, write_images
+from semdefect.errors import UserError
+from semdefect.evaluation import _load
+from semdefect.images import load_images
+from semdefect.manifest import IMAGES, read_manifest, write_manifest
+from semdefect.shards import shards_of, stream, write_shards
+
+SIZE, PER_SHARD = 64, 24
+
+
+@pytest.fixture(scope="module")
+def jobs():
+    return plan([], params(synthesize={"images_per_class": 8}).synthesize, seed=1)
+
+
+@pytest.fixture(scope="module")
+def both(jobs, tmp_path_factory):
+    """One data set as `synthesize` writes it, and as archives."""
+    folder, sharded = (tmp_path_factory.mktemp(name) / IMAGES for name in ("folders", "sharded"))
+    write_manifest(folder / "manifest.csv", write_images(jobs, folder, SIZE, workers=1))
+    write_shards(sharded, jobs, SIZE, PER_SHARD, workers=1)
+    return folder, sharded
+
+
+def test_the_manifest_is_the_same_but_for_the_archives_names(both):
+    in_folders, in_shards = (read_manifest(folder / "manifest.csv") for folder in both)
+    without = [replace(row, path=row.path.split("/", 1)[1]) for row in in_shards]
+    assert sorted(without, key=lambda row: row.path) == in_folders
+    assert [row.path for row in in_shards] == sorted(row.path for row in in_shards)
+
+
+def test_all_archives_unpacked_are_the_folders(both, tmp_path):
+    folder, sharded = both
+    for shard in sorted(sharded.glob("*.tar")):
+        with tarfile.open(shard) as archive:
+            archive.extractall(tmp_path, filter="data")
+    files = written(folder)
+    del files["manifest.csv"]
+    assert written(tmp_path) == files
+
+
+def test_every_shard_holds_as_many_images_of_each_class(jobs):
+    shards = shards_of(jobs, PER_SHARD)
+    assert [len(own) for own in shards.values()] == [24, 24, 16]
+    assert [sum(job.label == "via" for job in own) for own in shards.values()] == [3, 3, 2]
+    assert list(shards) == sorted(shards)
+
+
+def test_training_and_evaluation_see_the_same_pixels(both, monkeypatch):
+    seen = []
+    for folder in both:
+        monkeypatch.chdir(folder.parent.parent)
+        rows = sorted(read_manifest(IMAGES / "manifest.csv"), key=lambda row: row.seed)
+        seen.append((load_images(rows, 32), [np.asarray(image) for image in _load(rows).images]))
+    (here, scored), (there, scored_there) = seen
+    assert torch.equal(here.pixels, there.pixels) and torch.equal(here.labels, there.labels)
+    assert len(here) == 8 * len(CLASSES) and np.array_equal(scored, scored_there)
+
+
+def test_a_stream_of_shards_is_every_image_once(both):
+    folder, sharded = both
+    by_seed = {row.seed: row for row in read_manifest(folder / "manifest.csv")}
+    rows = []
+    for row, pixels in stream(sorted(sharded.glob("*.tar"))):
+        stored = np.asarray(Image.open(folder / by_seed[row.seed].path))
+        assert np.array_equal(pixels, stored) and row.label == by_seed[row.seed].label
+        rows.append(row)
+    assert rows == read_manifest(sharded / "manifest.csv")
+
+
+def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(both, jobs, tmp_path, monkeypatch):
+    _, sharded = both
+    whole = written(sharded)
+    for name in ("shards.json", "shard-000000.csv", "shard-000000.tar", "shard-000001.csv", "shard-000002.csv"):
+        (tmp_path / name).write_bytes(whole[name])
+    (tmp_path / "shard-000002.tar").write_bytes(whole["shard-000002.tar"][:-20_000])  # cut off by a power cut
+    drawn = []
+    monkeypatch.setattr(
+        shards, "in_parallel", lambda function, calls, *_: (drawn.append(call[0]) or function(*call) for call in calls)
+    )
+    write_shards(tmp_path, jobs, SIZE, PER_SHARD)
+    assert drawn == ["shard-000001.tar", "shard-000002.tar"]
+    assert written(tmp_path) == whole
+
+
+@pytest.mark.parametrize(
+    ("size", "per_shard", "count"), [(SIZE + 1, PER_SHARD, 64), (SIZE, 8, 64), (SIZE, PER_SHARD, 63)]
+)
+def test_shards_of_another_data_set_are_not_gone_on_with(both, jobs, size, per_shard, count):
+    with pytest.raises(UserError, match="holds shards of other images"):
+        write_shards(both[1], jobs[:count], size, per_shard)
+
+
+def test_a_missing_shard_is_named(both, tmp_path):
+    with pytest.raises(UserError, match=r"shard-000009\.csv is missing"):
+        list(stream([both[1] / "shard-000009.tar"]))
+
+
+def test_the_command_writes_what_its_options_ask_for(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)  # where data/real is, empty
+    content = params_content()
+    content["synthesize"] |= {"workers": 1}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(content))
+    options = ["--params", str(tmp_path / "own.yaml"), "--images-per-class", "8", "--image-size", "64"]
+    shards.run(shards.parser().parse_args([str(tmp_path / "out"), *options, "--images-per-shard", "40"]))
+    assert "64 images in 2 shards" in capsys.readouterr().out
+    assert {row.size for row in read_manifest(tmp_path / "out/manifest.csv")} == {64}
