@@ -7,7 +7,7 @@ export PATH := $(BIN):$(PATH)
 IN_GIT = git rev-parse --verify HEAD >/dev/null 2>&1 || { echo "error: DVC works in a git repository with a commit: run git init && git add -A && git commit -m start" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro quality summary pr-report lock test lint format clean
+.PHONY: help setup repro quality summary pr-report lock test lint audit fuzz format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,10 +51,20 @@ lock: $(READY)  ## does dvc.lock fit code, parameters and figures? needs no data
 test: $(READY)  ## run all tests on two processes, the whole DAG on a tiny profile included
 	@python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-lint: $(READY)  ## ruff (lint and format) and mypy
+lint: $(READY)  ## ruff (lint and format), mypy and bandit
 	@ruff check .
 	@ruff format --check .
 	@mypy
+	@bandit --quiet --recursive --configfile pyproject.toml semdefect stages pretrain benchmarks
+
+AUDIT ?= pypi
+audit: $(READY)  ## do pinned packages have known holes? asks the network; AUDIT=osv asks osv.dev (docs/security.md)
+	@grep -v '^-e' requirements.txt | pip-audit --strict --vulnerability-service $(AUDIT) \
+		--requirement /dev/stdin --no-deps --disable-pip
+
+FUZZ ?= --images 10000 --files 1000 --seed 0
+fuzz: $(READY)  ## feed damaged files to every reader: half an hour; FUZZ="--images 500 --files 100" for less
+	@python -m benchmarks.fuzz $(FUZZ)
 
 format: $(READY)  ## let ruff format and sort
 	@ruff check --fix .

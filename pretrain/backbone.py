@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from semdefect import CLASSES
 from semdefect.agreement import agreement_trainer
 from semdefect.device import create_accelerator
+from semdefect.edge.digest import write_sums
 from semdefect.errors import UserError
 from semdefect.images import ImageSet
 from semdefect.losses import DistillationLoss
@@ -115,6 +116,7 @@ def pretrain(role: str, recipe: Training, base: Base, loss: Loss, helper: Path |
         "validation_accuracy": round(progress.history[progress.best_epoch - 1]["val/accuracy"], 4),
     }
     save_network(load_network(trained), SEM_WEIGHTS / f"{recipe.model}.safetensors", provenance, half=True)
+    write_sums(sorted(SEM_WEIGHTS.glob("*.safetensors")))
     for checkpoint in checkpoints:
         checkpoint.discard()
 

@@ -1,8 +1,12 @@
 """The manifest: one row an image, with its lineage."""
 
 import csv
+import os
+import re
+import stat
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from pathlib import Path
 
 from semdefect import CLASSES
@@ -12,6 +16,12 @@ from semdefect.errors import UserError
 #: Where `synthesize` writes and every path of a manifest starts.
 IMAGES = Path("data/synthetic")
 SPLITS = Path("data/splits")
+#: Larger manifests are refused unread; a row takes some 130 bytes.
+MAX_BYTES = 2**28
+#: Digits of a seed or size.
+_DIGITS = 18
+#: Where DVC keeps files by their hash; with `cache.type symlink` the images are links to there.
+_IN_CACHE = re.compile(r".*[/\\]files[/\\]md5[/\\][0-9a-f]{2}[/\\][0-9a-f]{30}")
 #: Sides in px that a data set may have.
 LEAST_SIZE, LARGEST_SIZE = 64, 1024
 
@@ -46,14 +56,18 @@ def read_manifest(path: Path) -> list[Row]:
     """The rows of a manifest or of a split.
 
     Raises:
-        UserError: the file is missing, a column or value is wrong, or an image path leaves the data folder.
+        UserError: the file is missing or too large, a column or value is wrong, or an image path leaves the data
+            folder, be it by a link.
     """
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError(f"{path} is larger than {MAX_BYTES // 2**20} MiB, which no manifest is; run `dvc repro`")
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             if reader.fieldnames != _COLUMNS:
                 raise UserError(f"{path}: the columns must be {', '.join(_COLUMNS)}; run `dvc repro` to rebuild it")
-            rows = [_row(path, number, cells) for number, cells in enumerate(reader, start=2)]
+            images = _Images(path.parent.parent / IMAGES.name)
+            rows = [_row(path, number, cells, images) for number, cells in enumerate(reader, start=2)]
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run `dvc repro`") from None
     except IsADirectoryError:
@@ -65,18 +79,52 @@ def read_manifest(path: Path) -> list[Row]:
     return rows
 
 
-def _row(path: Path, number: int, cells: dict[str, str]) -> Row:
+class _Images:
+    """A data folder, and what lies in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._root = os.path.realpath(folder)
+        self._inner = cache(self._is_inner)
+
+    def holds(self, image: Path) -> bool:
+        """Whether ``image``, relative to the folder, lies in it whatever links lead there; also where it is missing."""
+        if image.is_absolute() or ".." in image.parts:
+            return False
+        if not self._inner(str(image.parent)):
+            return False
+        path = os.path.join(self._root, image)  # noqa: PTH118, a manifest may have 10^5 rows
+        try:
+            linked = stat.S_ISLNK(os.lstat(path).st_mode)
+        except (OSError, ValueError):
+            return True
+        target = os.path.realpath(path) if linked else path
+        return self._below(target) or bool(_IN_CACHE.fullmatch(target))
+
+    def _is_inner(self, folder: str) -> bool:
+        return self._below(os.path.realpath(os.path.join(self._root, folder)) + os.sep)  # noqa: PTH118
+
+    def _below(self, path: str) -> bool:
+        return path.startswith(self._root + os.sep)
+
+
+def _row(path: Path, number: int, cells: dict[str, str], images: _Images) -> Row:
     if None in cells or None in cells.values():
         raise UserError(f"{path}, line {number}: wrong number of columns; run `dvc repro` to rebuild it")
     if cells["class"] not in CLASSES:
-        raise UserError(f"{path}, line {number}: {cells['class']!r} is not one of {', '.join(CLASSES)}")
-    image = Path(cells["path"])
-    if image.is_absolute() or ".." in image.parts:
-        raise UserError(f"{path}, line {number}: {cells['path']!r} leaves {IMAGES}")
+        raise UserError(f"{path}, line {number}: {_shown(cells['class'])} is not one of {', '.join(CLASSES)}")
+    if "\0" in cells["path"] or not images.holds(Path(cells["path"])):
+        raise UserError(f"{path}, line {number}: {_shown(cells['path'])} leaves {IMAGES}")
     for name in ("seed", "size"):
-        if not cells[name].isdecimal():
-            raise UserError(f"{path}, line {number}: {name} {cells[name]!r} is not a whole number")
+        if not cells[name].isdecimal() or len(cells[name]) > _DIGITS:
+            raise UserError(
+                f"{path}, line {number}: {name} {_shown(cells[name])} is not a whole number of at most {_DIGITS} digits"
+            )
     if not LEAST_SIZE <= int(cells["size"]) <= LARGEST_SIZE:
         raise UserError(f"{path}, line {number}: size {cells['size']} is not from {LEAST_SIZE} to {LARGEST_SIZE} px")
     values = {name: value for name, value in cells.items() if name not in ("class", "seed", "size")}
     return Row(label=cells["class"], seed=int(cells["seed"]), size=int(cells["size"]), **values)
+
+
+def _shown(cell: str) -> str:
+    """A cell as messages show it."""
+    return repr(cell if len(cell) <= 80 else f"{cell[:77]}...")

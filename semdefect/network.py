@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import timm
 import torch
@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from semdefect import CLASSES
 from semdefect.atomic import replacing
+from semdefect.edge.digest import check_digest
 from semdefect.errors import UserError
 from semdefect.rounding import add_rounding
 
@@ -26,6 +27,8 @@ FLAT = 0.02
 #: Blocks of a MobileNet whose mean activations tell whether an image is of a kind that was trained on: those before the
 #: network has forgotten what its classes do not need.
 EARLY = 4
+#: Larger weight files are refused unread; the largest ConvNeXt of timm has 3.4 GB.
+MAX_BYTES = 2**32
 #: Hidden units between those means and the score.
 HIDDEN = 128
 #: Channels of the head of a fast student.
@@ -245,10 +248,10 @@ def create_network(
 
 
 def sem_weights(model: str, key: str = "init") -> Path:
-    """The file of `SEM_WEIGHTS` for ``model``.
+    """The file of `SEM_WEIGHTS` for ``model``, as the list of hashes beside it has it.
 
     Raises:
-        UserError: there is none; names those there are.
+        UserError: there is none; names those there are. Or it is not what was written.
     """
     path = SEM_WEIGHTS / f"{model}.safetensors"
     if not path.is_file():
@@ -257,6 +260,7 @@ def sem_weights(model: str, key: str = "init") -> Path:
             f"{key}: sem has no weights for {model}, only for {known}; set it to scratch, or make them with "
             f"`python -m pretrain.teacher` or `.student`"
         )
+    check_digest(path, file_sha256(path))
     return path
 
 
@@ -280,9 +284,11 @@ def _from_hub(model: str, resolution: int, revision: str, key: str) -> SemNetwor
 def _from_file(model: str, resolution: int, path: Path, key: str) -> SemNetwork:
     if not path.is_file():
         raise UserError(f"{key}: {path} is missing; allowed are scratch, sem, imagenet and a .safetensors file")
+    if path.suffix != ".safetensors":  # timm would unpickle it
+        raise UserError(f"{key}: {path} does not end in .safetensors; convert it, other formats can hold programs")
     try:
-        with safe_open(path, framework="pt") as file:
-            ours = "semdefect" in (file.metadata() or {})
+        declared = _declared(path)
+        ours = "semdefect" in declared.about
         network = load_network(path) if ours else SemNetwork(model, resolution, {"file": str(path)})
     except (OSError, SafetensorError, RuntimeError, KeyError) as broken:
         raise UserError(
@@ -344,19 +350,50 @@ def load_network(path: Path) -> SemNetwork:
     if not path.is_file():
         raise UserError(f"{path} is missing: run `dvc repro`, or `dvc pull` where a remote has it")
     try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads(file.metadata()["semdefect"])
-        network = SemNetwork(about["model"], about["resolution"])
-        if about.get("rounded"):
-            network.add_rounding()
-        if about.get("short"):
-            network.shorten()
-        if about.get("unknown"):
-            network.add_unknown()
+        declared = _declared(path)
+        about = json.loads(declared.about["semdefect"])
+        with torch.device("meta"):  # what the file claims to be, before any memory is taken for it
+            expected = {name: tuple(value.shape) for name, value in _described(about).state_dict().items()}
+        if declared.shapes != expected:
+            raise ValueError("other tensors")
+        network = _described(about)
         network.load_state_dict(load_file(path))
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as broken:
+    except (SafetensorError, LookupError, TypeError, ValueError, RuntimeError, AttributeError) as broken:
         raise UserError(f"{path} is not a checkpoint of this project ({type(broken).__name__})") from None
     return network.eval()
+
+
+def _described(about: dict[str, Any]) -> SemNetwork:
+    """A network as the metadata of a checkpoint describe it, of random weights."""
+    network = SemNetwork(about["model"], about["resolution"])
+    if about.get("rounded"):
+        network.add_rounding()
+    if about.get("short"):
+        network.shorten()
+    if about.get("unknown"):
+        network.add_unknown()
+    return network
+
+
+class _Declared(NamedTuple):
+    """The header of a safetensors file: its metadata, and the shape of each tensor."""
+
+    about: dict[str, str]
+    shapes: dict[str, tuple[int, ...]]
+
+
+def _declared(path: Path) -> _Declared:
+    """What a weight file says of itself; safetensors checks that its tensors fill the file exactly.
+
+    Raises:
+        SafetensorError: it is no such file.
+        UserError: it is larger than `MAX_BYTES`.
+    """
+    if path.stat().st_size > MAX_BYTES:
+        raise UserError(f"{path} is larger than {MAX_BYTES // 2**30} GiB, which no network here needs")
+    with safe_open(path, framework="pt") as file:
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118, no mapping
+        return _Declared(file.metadata() or {}, shapes)
 
 
 def weights_hash(model: str, init: str) -> str:

@@ -1,6 +1,7 @@
 """``params.yaml`` as checked, typed objects."""
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -11,6 +12,10 @@ from semdefect.errors import UserError
 from semdefect.manifest import LARGEST_SIZE, LEAST_SIZE
 
 PARAMS = "params.yaml"
+#: Larger parameter files are refused unread, as are deeper ones.
+MAX_BYTES, MAX_DEPTH = 2**16, 20
+#: Of more faults, the number is told.
+MAX_FAULTS = 4
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -191,7 +196,7 @@ class Pretrain(Block):
 
 def _sentence(error: dict[str, Any], shape: type[Block]) -> str:
     """One pydantic error as ``key: what is wrong (value is …)``."""
-    key = ".".join(str(part) for part in error["loc"]) or "params"
+    key = _short(".".join(str(part) for part in error["loc"]) or "params")
     if error["type"] == "extra_forbidden":
         block: Any = shape
         for part in error["loc"][:-1]:
@@ -206,7 +211,12 @@ def _sentence(error: dict[str, Any], shape: type[Block]) -> str:
         reason += ", written like 0.001 or 1.0e-3"
     if error["type"].startswith("int") and isinstance(error["input"], str):
         reason += ", written like 300"
-    return f"{key} is {error['input']!r}: {reason}"
+    return f"{key} is {_short(repr(error['input']))}: {reason}"
+
+
+def _short(text: str) -> str:
+    """As much of a key or value as a message needs."""
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def check_params(content: Any, source: str, shape: type[Shape]) -> Shape:
@@ -218,8 +228,10 @@ def check_params(content: Any, source: str, shape: type[Shape]) -> Shape:
     try:
         return shape.model_validate(content)
     except ValidationError as invalid:
-        faults = "; ".join(_sentence(dict(error), shape) for error in invalid.errors())
-        raise UserError(f"{source}: {faults}") from None
+        errors = invalid.errors()
+        faults = "; ".join(_sentence(dict(error), shape) for error in errors[:MAX_FAULTS])
+        more = f"; and {len(errors) - MAX_FAULTS} more" if len(errors) > MAX_FAULTS else ""
+        raise UserError(f"{source}: {faults}{more}") from None
 
 
 def load_params(path: str | Path = PARAMS) -> Params:
@@ -236,25 +248,60 @@ def load_shaped(path: str | Path, shape: type[Shape]) -> Shape:
     path = Path(path)
     own = path == Path(PARAMS)
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        content = _content(path)
     except FileNotFoundError:
         if own:
             raise UserError(f"{path} is not in {Path.cwd()}: run stages from the repository's root") from None
         raise UserError(f"{path} is not there: check the path, and that you are in the repository's root") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as broken:
-        raise UserError(f"{path} cannot be read as YAML: {' '.join(str(broken).split())}") from None
+    except (yaml.YAMLError, ValueError, OSError) as broken:
+        raise UserError(f"{path} cannot be read as YAML: {' '.join(str(broken).split())[:300]}") from None
     if not isinstance(content, dict):
         hint = f"restore it with git checkout {path}" if own else f"start from a copy of {PARAMS}"
         raise UserError(f"{path} holds no parameters: {hint}")
     return check_params(content, str(path), shape)
 
 
+def _content(path: Path) -> Any:
+    """What a YAML file holds.
+
+    Raises:
+        ValueError: it is too large.
+        YAMLError: it is no YAML that `_Loader` takes, which is a SafeLoader.
+    """
+    with path.open("rb") as file:
+        text = file.read(MAX_BYTES + 1)
+    if len(text) > MAX_BYTES:
+        raise ValueError(f"it is larger than {MAX_BYTES // 2**10} KiB")
+    loader = _Loader(text.decode("utf-8"))
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice, of which YAML would take the last in silence."""
+    """Refuses what a parameter file does not need and what harms.
+
+    That is a key that stands twice, of which YAML would take the last in silence; aliases, by which a few lines become
+    billions; and deep nesting.
+    """
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "aliases (*) are not allowed", self.peek_event().start_mark)
+        if self._depth > MAX_DEPTH:
+            raise yaml.composer.ComposerError(None, None, "nested too deeply", self.peek_event().start_mark)
+        self._depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        twice = sorted({str(key) for key in keys if keys.count(key) > 1})
+        keys = Counter(str(key.value) for key, _ in node.value)
+        twice = sorted(key for key, count in keys.items() if count > 1)
         if twice:
             raise yaml.constructor.ConstructorError(None, None, f"{twice[0]} stands twice", node.start_mark)
         return super().construct_mapping(node, deep)

@@ -5,13 +5,16 @@
 
 Reads models/student/ and data/splits/val.csv, renders further images to calibrate on
 (`export_onnx.calibration_per_class`); writes models/edge/student_{fp32,int8,w8,fast}.onnx with class names,
-preprocessing, calibrated temperature and guard in their metadata, and metrics/export_onnx/.
+preprocessing, calibrated temperature and guard in their metadata, their hashes (models/edge/SHA256SUMS), and
+metrics/export_onnx/.
 """
 
 from pathlib import Path
 
 from semdefect.calibration_data import calibration_images
-from semdefect.export import export_student
+from semdefect.edge.digest import SUMS, write_sums
+from semdefect.edge.pair import CHEAP
+from semdefect.export import FILES, export_student
 from semdefect.export_fast import export_fast
 from semdefect.params import Params
 from semdefect.stage import run_stage
@@ -25,8 +28,10 @@ def main(params: Params) -> None:
     """Export, calibrate, compare; no file is written that does not meet its bar."""
     bars, threads = params.export_onnx, params.base.threads
     images = calibration_images(bars.calibration_per_class, params.base.seed)
+    (EDGE / SUMS).unlink(missing_ok=True)  # of the files that are now replaced one by one
     export_student(CHECKPOINT, EDGE, METRICS / "export.json", bars, images, threads)
     export_fast(FAST, EDGE, METRICS / "fast.json", bars, images, threads)
+    write_sums([EDGE / name for name in (*FILES.values(), CHEAP)])
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from samples import row
 
 from semdefect import CLASSES
 from semdefect.errors import UserError
-from semdefect.manifest import read_manifest, write_manifest
+from semdefect.manifest import MAX_BYTES, read_manifest, write_manifest
 
 ROWS = [
     row("bridge/00000_real.png", origin="real", family="original", source_id='bridge/a, "b".tif', group="real-00000"),
@@ -103,4 +103,69 @@ def test_a_manifest_without_images_is_refused(manifest):
 def test_bytes_that_are_no_text_are_refused(manifest):
     manifest.write_bytes(COLUMNS.encode() + b"\xff\xfe\x00\x01,via\n")
     with pytest.raises(UserError, match="is not a manifest"):
+        read_manifest(manifest)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A data folder with one image of each row, its manifest, and a secret beside it."""
+    for path in [tmp_path / "data/synthetic" / entry.path for entry in ROWS] + [tmp_path / "secret/00000_rendered.png"]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    write_manifest(tmp_path / "data/synthetic/manifest.csv", ROWS)
+    write_manifest(tmp_path / "data/splits/train.csv", ROWS)
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize("name", ["synthetic/manifest.csv", "splits/train.csv"])
+def test_a_link_that_leaves_the_data_folder_is_refused(data, name):
+    assert read_manifest(data / name) == ROWS
+    image = data / "synthetic/crack/00000_rendered.png"
+    image.unlink()
+    image.symlink_to(data.parent / "secret/00000_rendered.png")
+    with pytest.raises(UserError, match=r"line 4: 'crack/00000_rendered\.png' leaves data/synthetic"):
+        read_manifest(data / name)
+
+
+def test_a_linked_folder_that_leaves_the_data_folder_is_refused(data):
+    (data / "synthetic/crack/00000_rendered.png").unlink()
+    (data / "synthetic/crack").rmdir()
+    (data / "synthetic/crack").symlink_to(data.parent / "secret")
+    with pytest.raises(UserError, match=r"line 4.*leaves"):
+        read_manifest(data / "splits/train.csv")
+
+
+def test_links_within_the_data_folder_to_its_place_and_to_the_cache_of_dvc_are_fine(data):
+    """The data folder may lie on another disk, and `cache.type symlink` makes a link of every image."""
+    image, cached = data / "synthetic/crack/00000_rendered.png", data.parent / ".dvc/cache/files/md5/0a" / ("b1" * 15)
+    cached.parent.mkdir(parents=True)
+    image.replace(cached)
+    image.symlink_to(cached)
+    (data / "synthetic/via/ünï.png").unlink()
+    (data / "synthetic/via/ünï.png").symlink_to(data / "synthetic/clean/00001_rendered.png")
+    (data / "synthetic").rename(data.parent / "disk")
+    (data / "synthetic").symlink_to(data.parent / "disk")
+    assert read_manifest(data / "splits/train.csv") == ROWS
+
+
+@pytest.mark.parametrize("cells", ["9" * 5000 + ",224", "3," + "9" * 5000])
+def test_a_number_that_no_computer_reads_is_refused(manifest, cells):
+    """Python converts no texts of more than 4300 digits."""
+    manifest.write_text(COLUMNS + f"via/a.png,via,rendered,lines,s,g,{cells},\n")
+    with pytest.raises(UserError, match=r"line 2: (seed|size) '9{77}\.\.\.' is not a whole number") as refused:
+        read_manifest(manifest)
+    assert len(str(refused.value)) < 300
+
+
+def test_a_long_cell_is_not_repeated_in_the_message(manifest):
+    manifest.write_text(COLUMNS + f"via/a.png,{'x' * 100_000},rendered,lines,s,g,1,224,\n")
+    with pytest.raises(UserError, match=r"'x{77}\.\.\.' is not one of") as refused:
+        read_manifest(manifest)
+    assert len(str(refused.value)) < 300
+
+
+def test_a_manifest_that_is_too_large_is_not_read(manifest):
+    with manifest.open("r+b") as file:
+        file.truncate(MAX_BYTES + 1)
+    with pytest.raises(UserError, match="larger than 256 MiB"):
         read_manifest(manifest)

@@ -1,5 +1,7 @@
 """Networks: gray images in, logits out; checkpoints that are the same everywhere and say when they are not ours."""
 
+import json
+import resource
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -7,11 +9,12 @@ from types import SimpleNamespace
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from samples import ROOT, image_set, rounded_network, texture, tiny_network
 from torch import nn
 
 from semdefect import network as library
+from semdefect.edge.digest import SUMS, write_sums
 from semdefect.errors import UserError
 from semdefect.network import (
     check_architecture,
@@ -287,3 +290,53 @@ def test_a_fast_student_is_the_first_blocks_and_comes_back_from_its_file(images,
     assert torch.equal(load_network(tmp_path / "fast.safetensors")(images), fast(images))
     with pytest.raises(UserError, match=r"distill.init: .*fast\.safetensors holds a fast student"):
         create_network(model, 64, str(tmp_path / "fast.safetensors"), key="distill.init")
+
+
+def test_weights_of_the_package_that_were_changed_are_refused(student, tmp_path, monkeypatch):
+    monkeypatch.setattr(library, "SEM_WEIGHTS", tmp_path)
+    path = tmp_path / f"{STUDENT}.safetensors"
+    save_network(student, path, {}, half=True)
+    write_sums([path])
+    create_network(STUDENT, 48, "sem")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=f"{STUDENT}.safetensors: has been changed since"):
+        create_network(STUDENT, 48, "sem")
+
+
+def test_the_packages_own_weights_are_those_of_the_list():
+    for path in library.SEM_WEIGHTS.glob("*.safetensors"):
+        assert library.sem_weights(path.stem) == path
+    assert (library.SEM_WEIGHTS / SUMS).is_file()
+
+
+def test_only_safetensors_are_read_as_weights(student, tmp_path):
+    """timm chooses the format by the name, and would unpickle any other."""
+    path = tmp_path / "weights.pth"
+    save_network(student, path)
+    with pytest.raises(UserError, match=r"weights\.pth does not end in \.safetensors"):
+        create_network(STUDENT, 32, str(path))
+
+
+@pytest.mark.parametrize(
+    "about", [{"model": "convnext_xxlarge"}, {"model": "mobilenetv3_large_150d"}, {"unknown": True}]
+)
+def test_a_checkpoint_is_not_built_before_its_tensors_fit(student, tmp_path, monkeypatch, about):
+    """A file of a megabyte may claim to be a network of gigabytes."""
+    save_network(student, tmp_path / "honest.safetensors")
+    said = {"model": STUDENT, "resolution": 32, "rounded": False, "short": False, "unknown": False} | about
+    tensors = load_file(tmp_path / "honest.safetensors")
+    save_file(tensors, tmp_path / "claims.safetensors", metadata={"semdefect": json.dumps(said)})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match="is not a checkpoint of this project"):
+        load_network(tmp_path / "claims.safetensors")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
+
+
+def test_a_weight_file_that_is_too_large_is_not_read(tmp_path, monkeypatch):
+    path = tmp_path / "w.safetensors"
+    with path.open("wb") as file:
+        file.truncate(library.MAX_BYTES + 1)
+    with pytest.raises(UserError, match=r"w\.safetensors is larger than 4 GiB"):
+        create_network(STUDENT, 32, str(path))

@@ -7,7 +7,7 @@ import yaml
 from samples import ROOT, params_content
 
 from semdefect.errors import UserError
-from semdefect.params import Params, check_params, load_params
+from semdefect.params import MAX_BYTES, Params, check_params, load_params
 
 
 def fault(content) -> str:
@@ -182,3 +182,40 @@ def test_what_is_checked_can_be_written_again(tmp_path):
     loaded = load_params(ROOT / "params.yaml")
     path.write_text(yaml.safe_dump(loaded.model_dump()), encoding="utf-8")
     assert load_params(path) == loaded
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("base: &a {seed: 1}\nsplit: *a\n", "aliases"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "aliases"),  # billions of entries in a few lines
+        ("a: &a {x: 1}\nb: {<<: [*a, *a]}\n", "aliases"),
+        ("base: " + "[" * 30 + "]" * 30, "nested too deeply"),
+        ("base: " + "[" * 5000, "nested too deeply"),  # Python's own limit is no YAML error
+        ("base: " + "9" * 5000, "digits"),  # nor is that of its numbers
+        ("base: 2026-99-99", "month"),  # nor that of its dates
+        ("base: !!python/object/apply:os.system ['true']", "could not determine a constructor"),
+        ("x" * (MAX_BYTES + 1), "larger than 64 KiB"),
+    ],
+)
+def test_yaml_that_harms_is_refused_in_one_short_sentence(tmp_path, text, fault):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=rf"params\.yaml cannot be read as YAML: .*{fault}") as refused:
+        load_params(path)
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 500
+
+
+def test_of_many_faults_some_are_told(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("".join(f"k{number}: 1\n" for number in range(500)))
+    with pytest.raises(UserError, match=r"and 503 more$"):  # 7 blocks are missing
+        load_params(path)
+
+
+def test_a_long_key_is_not_repeated_in_the_message():
+    assert len(fault(params_content() | {"k" * 10_000: 1})) < 300
+
+
+def test_a_long_value_is_not_repeated_in_the_message(tmp_path):
+    assert len(fault(changed("train_teacher.optimizer", "x" * 10_000))) < 300

@@ -18,6 +18,8 @@ from project import ENVIRONMENT, ROOT, Project, rows_of
 from test_report_browser import browse, needs_chromium
 
 from semdefect import CLASSES
+from semdefect.edge import EdgeClassifier
+from semdefect.errors import UserError
 from semdefect.network import file_sha256
 
 MODELS = [f"models/edge/student_{name}.onnx" for name in ("fp32", "int8", "w8", "fast")]
@@ -43,6 +45,16 @@ def test_first_run_leaves_data_models_metrics_and_report(reproduced: Project) ->
     assert "### The guard" in (folder / "metrics/MODEL_CARD.md").read_text()
     with Image.open(folder / "metrics/synthesize/samples.png") as sheet:
         assert sheet.height > len(CLASSES) * 100
+
+
+def test_the_list_of_hashes_fits_the_models_and_is_checked(reproduced: Project, tmp_path: Path) -> None:
+    folder = shutil.copytree(reproduced.folder / "models/edge", tmp_path / "edge")
+    listed = dict(reversed(line.split()) for line in (folder / "SHA256SUMS").read_text().splitlines())
+    assert listed == {Path(name).name: file_sha256(reproduced.folder / name) for name in MODELS}
+    shutil.copy(folder / "student_fp32.onnx", folder / "student_int8.onnx")  # a good model, but not this one
+    with pytest.raises(UserError, match=r"student_int8\.onnx: has been changed since"):
+        EdgeClassifier(folder / "student_int8.onnx")
+    EdgeClassifier(folder / "student_w8.onnx")
 
 
 @needs_chromium

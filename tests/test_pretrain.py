@@ -108,7 +108,7 @@ def test_the_side_pipeline_lists_what_its_scripts_use():
     [
         ({"model": "mobilenetv3_none"}, r"^student\.model is 'mobilenetv3_none'"),
         ({"fresh_per_class": 0}, r"^student\.fresh_per_class is 0"),
-        ({"init": str(ROOT / "README.md")}, r"^student\.init: .*README\.md does not hold weights"),
+        ({"init": str(ROOT / "README.md")}, r"^student\.init: .*README\.md does not end in"),
     ],
 )
 def test_what_cannot_be_pretrained_is_said_before_images_are_rendered(weights, monkeypatch, changes, fault):

@@ -8,9 +8,10 @@ print(prediction.label, prediction.confidence, prediction.decision)
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,14 +19,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from semdefect.edge.digest import check_digest
 from semdefect.edge.guard import REASONS, Guard
 from semdefect.edge.image import SIZE, is_blank, open_gray, to_gray, to_pixels, to_tensor
 from semdefect.edge.metadata import METADATA_KEY, ModelMetadata
+from semdefect.edge.onnx_file import check_onnx
 from semdefect.edge.runtime import OUTPUTS, RUNTIMES, Answers, Network, OnnxNetwork, OpenVinoNetwork
 from semdefect.errors import UserError
 
 #: Larger model files are refused unread. The largest that the pipeline exports has some 10 MB.
-MAX_MODEL_BYTES = 2**30
+MAX_MODEL_BYTES = 2**28
+
+#: What the tensors of all models of a process may take together, in bytes. The exported files need 2 MB an image.
+MAX_TENSOR_BYTES = 2**30
 
 #: More threads than any edge CPU has are a slip of the finger.
 MAX_THREADS = 256
@@ -128,18 +134,28 @@ class EdgeClassifier(Classifier):
         sha256: hash of the model file: FP32 and INT8 of one checkpoint differ, as do two guards.
     """
 
-    def __init__(self, model_path: str | Path, threads: int = 1, runtime: str = "onnxruntime") -> None:
+    def __init__(
+        self,
+        model_path: str | Path,
+        threads: int = 1,
+        runtime: str = "onnxruntime",
+        sha256: Collection[str] = (),
+    ) -> None:
         """Load ``model_path`` to run on ``threads`` CPU threads, 1..256, with one of ``RUNTIMES``.
 
+        Its hash must be one of ``sha256`` or, where that is empty, the one in ``SHA256SUMS`` beside it, if there is
+        such a list.
+
         Raises:
-            UserError: when the file is missing, is no ONNX model, or is not one that the pipeline exported; or when the
-                runtime is unknown or not installed.
+            UserError: when the file is missing, is no ONNX model, is not one that the pipeline exported, or has another
+                hash; or when the runtime is unknown or not installed.
         """
         if runtime not in RUNTIMES:
             raise UserError(f"runtime: must be {' or '.join(RUNTIMES)}, not {runtime}")
         self.path = Path(model_path)
         content = _model_bytes(self.path)
         self.sha256 = hashlib.sha256(content).hexdigest()
+        check_digest(self.path, self.sha256, sha256)
         session = _session(content, self.path, threads, optimized=runtime == "onnxruntime")
         self.metadata = _metadata(session, self.path)
         self.classes, classes = self.metadata.classes, len(self.metadata.classes)
@@ -235,7 +251,13 @@ def _session(content: bytes, path: Path, threads: int, optimized: bool) -> Any:
     # Imported here, since it takes longer than everything else together and preprocessing does not need it.
     import onnxruntime
 
+    try:
+        check_onnx(content)
+    except UserError as reason:
+        raise UserError(f"{path}: {reason}; {_EXPORT}") from None
+    _bound_memory()
     options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.use_env_allocators", "1")
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     level = onnxruntime.GraphOptimizationLevel
@@ -247,9 +269,21 @@ def _session(content: bytes, path: Path, threads: int, optimized: bool) -> Any:
     # threads takes 1.5 times as long with them, which the network alone, a fifth faster, does not make up.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        # Its fallback would print on standard output, and try the same again.
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:  # ONNX Runtime has no public base class for its exceptions
         raise UserError(f"{path}: is not a model that ONNX Runtime loads ({_one_line(error)}); {_EXPORT}") from error
+
+
+@cache
+def _bound_memory() -> None:
+    """Give ONNX Runtime, once a process, `MAX_TENSOR_BYTES` for the tensors of sessions that ask for it."""
+    import onnxruntime
+
+    kinds = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, onnxruntime.OrtMemType.DEFAULT
+    onnxruntime.create_and_register_allocator(
+        onnxruntime.OrtMemoryInfo("Cpu", kinds[0], 0, kinds[1]), onnxruntime.OrtArenaCfg({"max_mem": MAX_TENSOR_BYTES})
+    )
 
 
 def _openvino(content: bytes, path: Path, threads: int, classes: int) -> Network:
@@ -267,7 +301,7 @@ def _model_bytes(path: Path) -> bytes:
             raise UserError(f"{path}: is a folder; {_EXPORT}")
         size = path.stat().st_size
         if size > MAX_MODEL_BYTES:
-            raise UserError(f"{path}: is larger than {MAX_MODEL_BYTES // 2**30} GiB; {_EXPORT}")
+            raise UserError(f"{path}: is larger than {MAX_MODEL_BYTES // 2**20} MiB; {_EXPORT}")
         if not path.is_file() or size == 0:
             raise UserError(f"{path}: is empty or no regular file; {_EXPORT}")
         return path.read_bytes()
@@ -278,7 +312,10 @@ def _model_bytes(path: Path) -> bytes:
 
 
 def _metadata(session: Any, path: Path) -> ModelMetadata:
-    properties = session.get_modelmeta().custom_metadata_map
+    try:
+        properties = session.get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: holds text that is no UTF-8; {_EXPORT}") from None
     if METADATA_KEY not in properties:
         raise UserError(f"{path}: is an ONNX model without our metadata; {_EXPORT}")
     try:
@@ -290,7 +327,10 @@ def _metadata(session: Any, path: Path) -> ModelMetadata:
 def _check_contract(session: Any, path: Path, classes: int) -> None:
     """Refuse a network with other inputs and outputs than ``input``, ``logits`` and ``unknown``."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
-    found = [(node.name, node.type, list(node.shape)[1:]) for node in (*inputs, *outputs)]
+    try:
+        found = [(node.name, node.type, list(node.shape)[1:]) for node in (*inputs, *outputs)]
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: holds text that is no UTF-8; {_EXPORT}") from None
     shapes = dict(zip(("input", *OUTPUTS), ([1, SIZE, SIZE], [classes], []), strict=True))
     named = [(name, "tensor(float)", shape) for name, shape in shapes.items()]
     if len(inputs) != 1 or found != named or not all(node.shape for node in (*inputs, *outputs)):

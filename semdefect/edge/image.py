@@ -8,14 +8,16 @@ the file stores its colors.
 
 import math
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from semdefect.edge.limits import check_bytes, check_pixels, check_scans, in_turn, too_large
 from semdefect.errors import UserError
 
 #: Width and height of a model's input in pixels.
@@ -23,9 +25,6 @@ SIZE = 224
 
 #: Standard deviation (full scale 1) under which an image shows nothing: beam blanked, shutter closed, wrong file.
 BLANK = 0.01
-
-#: Images with more pixels are refused before decoding. The largest allowed need up to 1.3 GB to read.
-MAX_PIXELS = 100_000_000
 
 #: File name endings that count as an image when a folder is listed, in lower case.
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
@@ -35,6 +34,9 @@ _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
 
 #: Largest values of 8, 10, 12, 14 and 16 bits.
 _WHITES = (255, 1023, 4095, 16383, 65535)
+
+#: Deep images are converted about so many pixels at a time.
+_BAND = 2**20
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -70,8 +72,8 @@ def open_gray(path: str | Path) -> Image.Image:
     See ``to_gray`` for what becomes of color, depth and transparency.
 
     Raises:
-        UserError: when the file is missing, empty, no image, damaged, larger than ``MAX_PIXELS``, or may not
-            be read. Nothing else is raised, whatever the bytes of the file.
+        UserError: when the file is missing, empty, no image, damaged, larger than `semdefect.edge.limits` allows, or
+            may not be read. Nothing else is raised, whatever the bytes of the file.
     """
     path = Path(path)
     _check_is_file(path)
@@ -80,10 +82,14 @@ def open_gray(path: str | Path) -> Image.Image:
     with (
         _damage_as_user_error(str(path)),
         path.open("rb") as file,
-        Image.open(file, formats=_FORMATS) as image,
+        _opened(file, str(path)) as image,
+        in_turn(image, file),
     ):
-        _check_size(image, str(path))  # Pillow has read only the header so far
-        return to_gray(image, str(path))
+        check_scans(image, path)
+        gray = to_gray(image, str(path))
+        if gray is not image:
+            image.close()  # its pixels go before the next large image takes its turn
+        return gray
 
 
 def to_gray(image: Image.Image, name: str = "the image") -> Image.Image:
@@ -105,10 +111,11 @@ def to_gray(image: Image.Image, name: str = "the image") -> Image.Image:
     ``name`` is what error messages call the image.
 
     Raises:
-        UserError: when the image has no pixels, more than ``MAX_PIXELS``, or cannot be decoded.
+        UserError: when the image has no pixels, more than `semdefect.edge.limits` allows, or cannot be
+            decoded.
     """
     with _damage_as_user_error(name):
-        _check_size(image, name)
+        check_pixels(image, name)
         image.load()
         gray = _gray(image)
         turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
@@ -150,15 +157,14 @@ def _is_listed(entry: Path) -> bool:
 def _gray(image: Image.Image) -> Image.Image:
     """The loaded ``image`` in mode ``L``, not yet turned upright."""
     if image.mode == "I" or image.mode.startswith("I;16"):
-        values = np.clip(np.asarray(image), 0, 65535).astype(np.uint32)
-        white = next(white for white in _WHITES if values.max() <= white)
-        return Image.fromarray(((values * 255 + white // 2) // white).astype(np.uint8))
+        return _by_bands(image, _gray_of_integers(image))
     if image.mode == "F":
-        return Image.fromarray(_gray_of_floats(np.asarray(image)))
+        return _by_bands(image, _gray_of_floats(image))
     if image.mode == "LAB":  # Pillow knows no way from LAB to gray, and needs none: lightness is a band
         return image.getchannel("L")
     if image.has_transparency_data:
-        with_alpha = image.convert("LA" if image.mode in ("L", "LA", "La") else "RGBA")
+        mode = "LA" if image.mode in ("L", "LA", "La") else "RGBA"
+        with_alpha = image if image.mode == mode else image.convert(mode)
         seen = with_alpha.getchannel("A").point([0] + [255] * 255)
         gray = with_alpha.convert("L")
         if seen.getextrema() == (0, 0):  # an alpha channel that was never filled, as in some 32-bit BMPs
@@ -169,13 +175,41 @@ def _gray(image: Image.Image) -> Image.Image:
     return image if image.mode == "L" else image.convert("L")
 
 
-def _gray_of_floats(values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Floats of unknown range as uint8; what is not a number becomes black, infinity white."""
-    finite = values[np.isfinite(values)]
-    largest = float(finite.max()) if finite.size else 0.0
+def _bands(image: Image.Image) -> Iterator[NDArray[Any]]:
+    """The values of ``image`` from top to bottom, some rows at a time: a copy of all would be the largest there is."""
+    rows = max(1, _BAND // image.width)
+    for top in range(0, image.height, rows):
+        yield np.asarray(image.crop((0, top, image.width, min(top + rows, image.height))))
+
+
+def _by_bands(image: Image.Image, convert: Callable[[NDArray[Any]], NDArray[np.uint8]]) -> Image.Image:
+    """``convert`` for all values of ``image``."""
+    gray = np.empty((image.height, image.width), np.uint8)
+    top = 0
+    for band in _bands(image):
+        gray[top : top + len(band)] = convert(band)
+        top += len(band)
+    return Image.fromarray(gray)
+
+
+def _gray_of_integers(image: Image.Image) -> Callable[[NDArray[Any]], NDArray[np.uint8]]:
+    """How the integers of ``image``, whose depth is unknown, become uint8."""
+    largest = min(max(int(band.max()) for band in _bands(image)), 65535)
+    white = next(white for white in _WHITES if largest <= white)
+    grays = ((np.arange(white + 1, dtype=np.uint32) * 255 + white // 2) // white).astype(np.uint8)
+    return lambda band: grays[np.clip(band, 0, white)]
+
+
+def _gray_of_floats(image: Image.Image) -> Callable[[NDArray[Any]], NDArray[np.uint8]]:
+    """How the floats of ``image``, whose range is unknown, become uint8: no number is black, infinity white."""
+    largest = max(float(np.max(band, where=np.isfinite(band), initial=0)) for band in _bands(image))
     white = 1.0 if largest <= 1 else 255.0 if largest <= 255 else 65535.0
-    scaled = np.clip(np.nan_to_num(values, nan=0.0, posinf=white, neginf=0.0), 0, white) * (255 / white)
-    return np.rint(scaled).astype(np.uint8)
+
+    def convert(band: NDArray[Any]) -> NDArray[np.uint8]:
+        scaled = np.clip(np.nan_to_num(band, nan=0.0, posinf=white, neginf=0.0), 0, white) * (255 / white)
+        return np.rint(scaled).astype(np.uint8)
+
+    return convert
 
 
 def _check_is_file(path: Path) -> None:
@@ -194,17 +228,12 @@ def _check_is_file(path: Path) -> None:
         raise UserError(f"{path}: is empty (0 bytes); copy or save it again")
 
 
-def _check_size(image: Image.Image, name: str) -> None:
-    """Refuse an image by the size its header claims."""
-    width, height = image.size
-    if width < 1 or height < 1:
-        raise UserError(f"{name}: has no pixels ({width} x {height}); save it again")
-    if width * height > MAX_PIXELS:
-        raise _too_large(name)
-
-
-def _too_large(name: str) -> UserError:
-    return UserError(f"{name}: has more than {MAX_PIXELS // 10**6} megapixels; crop it or scale it down")
+def _opened(file: BinaryIO, name: str) -> Image.Image:
+    """The image of a file of which Pillow has read only the header, and that may be decoded."""
+    check_bytes(file, name)
+    image = Image.open(file, formats=_FORMATS)
+    check_pixels(image, name)
+    return image
 
 
 @contextmanager
@@ -224,7 +253,7 @@ def _damage_as_user_error(name: str) -> Iterator[None]:
         formats = "PNG, JPEG, BMP, GIF, TIFF or WebP"
         raise UserError(f"{name}: is no image, or its header is damaged; save it as {formats}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise _too_large(name) from None
+        raise too_large(name) from None
     except Exception as error:
         raise UserError(f"{name}: is cut off or damaged ({_reason(error)}); copy or save it again") from error
 

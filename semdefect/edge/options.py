@@ -9,6 +9,7 @@ from pathlib import Path
 
 from semdefect.edge.adaptive import AdaptiveClassifier
 from semdefect.edge.classifier import MAX_THREADS, Classifier, EdgeClassifier
+from semdefect.edge.digest import SUMS
 from semdefect.edge.pair import CHEAP
 from semdefect.edge.rows import FORMATS
 from semdefect.edge.runtime import RUNTIMES
@@ -18,13 +19,22 @@ DEFAULT_MODEL = Path("models/edge/student_int8.onnx")
 
 
 def add_model_options(command: argparse.ArgumentParser, json_help: str) -> None:
-    """Add ``--model``, ``--threads``, ``--runtime``, ``--json`` and the options of adaptive inference."""
+    """Add ``--model``, ``--sha256``, ``--threads``, ``--runtime``, ``--json`` and the options of adaptive inference."""
     command.add_argument(
         "--model",
         type=Path,
         default=DEFAULT_MODEL,
         metavar="FILE",
         help="exported model (default: %(default)s)",
+    )
+    command.add_argument(
+        "--sha256",
+        type=_sha256,
+        action="append",
+        default=[],
+        metavar="HEX",
+        help=f"refuse a model whose file has another hash (default: what {SUMS} beside it says, where there is one); "
+        "for two models, give it twice",
     )
     command.add_argument(
         "--threads", type=whole(1, MAX_THREADS), default=1, metavar="N", help="CPU threads for the network (default: 1)"
@@ -51,10 +61,11 @@ def open_classifier(options: argparse.Namespace) -> Classifier:
     """What the options of `add_model_options` ask for. Ends with 2 where they contradict."""
     if not options.adaptive and (options.cheap or options.latency_budget_ms is not None):
         options.wrong_usage("--cheap and --latency-budget-ms belong to adaptive inference: pass --adaptive as well")
-    full = EdgeClassifier(options.model, options.threads, options.runtime)
+    full = EdgeClassifier(options.model, options.threads, options.runtime, options.sha256)
     if not options.adaptive:
         return full
-    cheap = EdgeClassifier(options.cheap or options.model.with_name(CHEAP), options.threads, options.runtime)
+    path = options.cheap or options.model.with_name(CHEAP)
+    cheap = EdgeClassifier(path, options.threads, options.runtime, options.sha256)
     return AdaptiveClassifier(cheap, full, options.latency_budget_ms)
 
 
@@ -67,6 +78,13 @@ def summarised(classifier: Classifier) -> Iterator[None]:
         if isinstance(classifier, AdaptiveClassifier):
             sys.stdout.flush()  # in order with the results, where both go to one place
             print(classifier.summary(), file=sys.stderr)
+
+
+def _sha256(text: str) -> str:
+    """An argument's type: 64 hexadecimal digits."""
+    if len(text) != 64 or not set(text.lower()) <= set("0123456789abcdef"):
+        raise argparse.ArgumentTypeError(f"must be the 64 hexadecimal digits that sha256sum prints, not {text!r}")
+    return text.lower()
 
 
 def _milliseconds(text: str) -> float:

@@ -1,0 +1,96 @@
+"""What an image file may cost to read, judged by its header before anything is decoded.
+
+A file of a few kilobytes can ask for minutes and gigabytes. The bounds are those under which no file that Pillow reads
+took more than 5 s of one core, or more than 1.3 GB (`python -m benchmarks.fuzz`, docs/security.md).
+"""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image
+
+from semdefect.errors import UserError
+
+#: Images with more pixels are refused before decoding. Reading the largest takes up to 1.3 GB.
+MAX_PIXELS = 100_000_000
+
+#: Larger image files are refused unread: Pillow keeps what stands beside the pixels. 100 megapixels of 32 bits fit.
+MAX_BYTES = 2**29
+
+#: Fewer pixels are allowed where a pixel costs more: libwebp holds 16 bytes of each, and Pillow undoes the run lengths
+#: of a BMP in Python.
+MAX_WEBP_PIXELS = 50_000_000
+MAX_RLE_PIXELS = 8_000_000
+
+#: A progressive JPEG goes over all of its pixels in each scan. Usual are 3 to 10 scans.
+MAX_SCANNED_PIXELS = 2_000_000_000
+_SCAN = b"\xff\xda"
+
+#: Images with more pixels or bytes are decoded one at a time, however many threads decode.
+_LARGE_PIXELS, _LARGE_BYTES = 10_000_000, 2**25
+_large = threading.Lock()
+
+# Pillow allocates images in blocks of 16 MiB, which glibc keeps for the thread that freed them, once it has seen one:
+# four threads then hold the memory of four large images. Blocks above 32 MiB go back to the system at once.
+Image.core.set_block_size(2**26)
+
+
+def check_pixels(image: Image.Image, name: str) -> None:
+    """Refuse an image by the size that its header claims.
+
+    Raises:
+        UserError: it has no pixels, or more than its format may have.
+    """
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise UserError(f"{name}: has no pixels ({width} x {height}); save it again")
+    if width * height > MAX_PIXELS:
+        raise too_large(name)
+    if image.format == "WEBP" and width * height > MAX_WEBP_PIXELS:
+        raise UserError(f"{name}: is a WebP of more than {MAX_WEBP_PIXELS // 10**6} megapixels; save it as PNG or TIFF")
+    if image.format == "BMP" and image.info.get("compression") in (1, 2) and width * height > MAX_RLE_PIXELS:
+        raise UserError(
+            f"{name}: is a run-length encoded BMP of more than {MAX_RLE_PIXELS // 10**6} megapixels; save it as PNG"
+        )
+
+
+def check_bytes(file: BinaryIO, name: str) -> None:
+    """Refuse an image file by its length.
+
+    Raises:
+        UserError: it is longer than `MAX_BYTES`.
+    """
+    if os.fstat(file.fileno()).st_size > MAX_BYTES:
+        raise UserError(f"{name}: is larger than {MAX_BYTES // 2**20} MiB; save it again, one image a file")
+
+
+def check_scans(image: Image.Image, path: Path) -> None:
+    """Refuse a JPEG file that goes over its pixels too often.
+
+    Raises:
+        UserError: its pixels times its scans are more than `MAX_SCANNED_PIXELS`.
+    """
+    if image.format not in ("JPEG", "MPO") or not image.info.get("progressive"):
+        return
+    scans = path.read_bytes().count(_SCAN)  # within the data of a scan, 255 is followed by 0
+    if scans * image.width * image.height > MAX_SCANNED_PIXELS:
+        raise UserError(f"{path}: is a JPEG that draws its pixels {scans} times; save it as PNG, or not progressive")
+
+
+@contextmanager
+def in_turn(image: Image.Image, file: BinaryIO) -> Iterator[None]:
+    """Decode within this block: large images one after the other, so that threads do not multiply what one may need."""
+    if image.width * image.height <= _LARGE_PIXELS and os.fstat(file.fileno()).st_size <= _LARGE_BYTES:
+        yield
+        return
+    with _large:
+        yield
+
+
+def too_large(name: str) -> UserError:
+    """What to raise for an image of more than `MAX_PIXELS`."""
+    return UserError(f"{name}: has more than {MAX_PIXELS // 10**6} megapixels; crop it or scale it down")

@@ -1,0 +1,89 @@
+"""Image files that are small and ask for much are refused by their header."""
+
+import io
+import threading
+import time
+
+import pytest
+from PIL import Image
+
+from benchmarks.fuzz_images import rle
+from semdefect.edge import limits
+from semdefect.edge.image import open_gray
+from semdefect.errors import UserError
+
+
+def refusal(path, content):
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        open_gray(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ") and "\n" not in message and ";" in message
+    return message
+
+
+def saved(image, name, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, name, **options)
+    return buffer.getvalue()
+
+
+def test_run_lengths_of_a_large_bmp(tmp_path):
+    """Pillow decodes them in Python: 100 megapixels, from a file of 40 kB, took 24 s."""
+    assert "run-length encoded BMP of more than 8 megapixels" in refusal(tmp_path / "a.bmp", rle(4000, 2001))
+    (tmp_path / "b.bmp").write_bytes(rle(40, 30))
+    assert open_gray(tmp_path / "b.bmp").size == (40, 30)
+
+
+def test_a_large_webp(tmp_path, monkeypatch):
+    """libwebp took 1.6 GB and 8 s for 98 megapixels of noise."""
+    monkeypatch.setattr(limits, "MAX_WEBP_PIXELS", 10_000)
+    content = saved(Image.new("RGB", (101, 100)), "WEBP")
+    assert "WebP of more than" in refusal(tmp_path / "a.webp", content)
+
+
+def test_a_jpeg_that_draws_its_pixels_often(tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "MAX_SCANNED_PIXELS", 20 * 64 * 48)
+    content = saved(Image.effect_noise((64, 48), 40), "JPEG", progressive=True)
+    (tmp_path / "a.jpg").write_bytes(content)
+    assert open_gray(tmp_path / "a.jpg").size == (64, 48)
+    last = content.rindex(b"\xff\xda")
+    many = content[:last] + content[last:-2] * 30 + content[-2:]
+    assert "draws its pixels" in refusal(tmp_path / "b.jpg", many)
+
+
+def test_a_file_that_is_too_long_is_not_read(tmp_path):
+    path = tmp_path / "a.png"
+    with path.open("wb") as file:
+        file.truncate(limits.MAX_BYTES + 1)  # sparse: takes no room on the disk
+    with pytest.raises(UserError, match="larger than 512 MiB"):
+        open_gray(path)
+
+
+def test_what_large_images_took_goes_back_to_the_system():
+    """In blocks of 16 MiB, Pillow's default, four threads kept 2.6 GB of four images of 98 megapixels, not 1.0 GB."""
+    assert Image.core.get_block_size() > 2**25  # what glibc maps by itself, whatever it has learned before
+
+
+def test_large_images_are_decoded_one_at_a_time(tmp_path, monkeypatch):
+    """Four threads decode; four of the largest images would need four times the memory of one."""
+    monkeypatch.setattr(limits, "_LARGE_PIXELS", 100)
+    path = tmp_path / "a.png"
+    Image.effect_noise((64, 48), 40).save(path)
+    inside, most = [], []
+
+    def decode(size):
+        with path.open("rb") as file, limits.in_turn(Image.new("L", size), file):
+            inside.append(size)
+            most.append(len(inside))
+            time.sleep(0.02)
+            inside.pop()
+
+    for size, expected in (((64, 48), 1), ((8, 8), 4)):
+        most.clear()
+        threads = [threading.Thread(target=decode, args=(size,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert (max(most) == 1) == (expected == 1)

@@ -1,0 +1,128 @@
+"""An ONNX file that is more than arithmetic on its own tensors is refused before ONNX Runtime sees it."""
+
+import numpy as np
+import onnx
+import pytest
+from conftest import ROOT, write_model
+from onnx import TensorProto, helper, numpy_helper
+
+from benchmarks.fuzz_files import tiny_model
+from semdefect.edge import EdgeClassifier
+from semdefect.edge.classifier import MAX_TENSOR_BYTES
+from semdefect.edge.onnx_file import check_onnx
+from semdefect.errors import UserError
+
+
+@pytest.fixture
+def network(model) -> onnx.ModelProto:
+    return onnx.load(model)
+
+
+def refusal(network: onnx.ModelProto) -> str:
+    with pytest.raises(UserError) as caught:
+        check_onnx(network.SerializeToString())
+    return str(caught.value)
+
+
+def test_networks_pass(network) -> None:
+    check_onnx(network.SerializeToString())
+    check_onnx(tiny_model())
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "models/edge").glob("*.onnx")), ids=lambda path: path.stem)
+def test_exported_files_pass(path) -> None:
+    check_onnx(path.read_bytes())
+
+
+@pytest.mark.parametrize("operator", ["Loop", "If", "Scan", "RandomNormal", "StringNormalizer", "Custom", ""])
+def test_an_operator_that_is_no_arithmetic_is_refused(network, operator) -> None:
+    network.graph.node[0].op_type = operator
+    assert f"uses the operator '{operator}'" in refusal(network)
+
+
+def test_an_operator_of_another_library_is_refused(network) -> None:
+    network.graph.node[0].domain = "evil"
+    assert "'evil.ReduceMean'" in refusal(network)
+
+
+def test_weights_in_another_file_are_refused(network, tmp_path) -> None:
+    (tmp_path / "secret").write_bytes(bytes(64))
+    tensor = network.graph.initializer[0]
+    onnx.external_data_helper.set_external_data(tensor, str(tmp_path / "secret"))
+    tensor.ClearField("raw_data")
+    assert "refers to another file" in refusal(network)
+    tensor.ClearField("data_location")  # the other of the two fields is enough
+    assert "refers to another file" in refusal(network)
+
+
+@pytest.mark.parametrize("dims", [[2**40], [2**20, 2**20, 2**20], [-1], [2**62, 2**62]])
+def test_a_tensor_that_is_declared_larger_than_its_bytes_is_refused(network, dims) -> None:
+    network.graph.initializer[0].dims[:] = dims
+    assert "does not fit into its" in refusal(network)
+
+
+def test_the_same_in_an_attribute(network) -> None:
+    constant = numpy_helper.from_array(np.zeros(4, np.float32), "value")
+    constant.dims[:] = [2**40]
+    network.graph.node.append(helper.make_node("Constant", [], ["unused"], value=constant))
+    assert "does not fit into its" in refusal(network)
+
+
+def test_packed_dims_are_read_too(network) -> None:
+    """A file may write the sizes of a tensor one by one or in one field, and every reader takes both."""
+    tensor = helper.make_tensor("packed", TensorProto.INT8, [1], b"\0", raw=True)
+    content = tensor.SerializeToString().removeprefix(b"\x08\x01")  # dims: 1
+    huge = b"\x0a\x06" + b"\xff\xff\xff\xff\xff\x0f"  # the same field with a length
+    assert TensorProto.FromString(huge + content).dims == [2**39 - 1]
+    graph = helper.make_graph([], "g", [], [], [])
+    graph_bytes = graph.SerializeToString() + b"\x2a" + bytes([len(huge + content)]) + huge + content
+    with pytest.raises(UserError, match="does not fit"):
+        check_onnx(b"\x3a" + bytes([len(graph_bytes)]) + graph_bytes)
+
+
+def test_subgraphs_functions_and_sparse_tensors_are_refused(network) -> None:
+    for change, fault in (
+        (lambda n: n.graph.node[0].attribute.append(helper.make_attribute("body", n.graph)), "graph within its graph"),
+        (lambda n: n.functions.add(name="f"), "functions"),
+        (lambda n: n.training_info.add(), "training steps"),
+        (lambda n: n.graph.sparse_initializer.add(), "sparse"),
+    ):
+        copy = onnx.ModelProto.FromString(network.SerializeToString())
+        change(copy)
+        assert fault in refusal(copy)
+
+
+def test_a_damaged_file_raises_nothing_else(network) -> None:
+    content, draw = network.SerializeToString(), np.random.default_rng(0)
+    for _ in range(2000):
+        damaged = bytearray(content)
+        for place in draw.integers(0, len(damaged), draw.integers(1, 5)):
+            damaged[place] = draw.integers(256)
+        try:
+            check_onnx(bytes(damaged[: draw.integers(1, len(damaged) + 1)]))
+        except UserError as error:
+            assert "\n" not in str(error)
+
+
+def test_a_network_may_not_take_all_the_memory(tmp_path) -> None:
+    """What a network computes is not declared anywhere; it is stopped when it asks for more than it may have."""
+    network = onnx.load(write_model(tmp_path / "m.onnx"))
+    factor = (MAX_TENSOR_BYTES / 4) ** 0.5 / 224 + 1
+    network.graph.initializer.append(numpy_helper.from_array(np.float32([1, 1, factor, factor]), "factors"))
+    network.graph.node[0].input[0] = "large"
+    network.graph.node.insert(0, helper.make_node("Resize", ["input", "", "factors"], ["large"]))
+    onnx.save(network, tmp_path / "m.onnx")
+    with pytest.raises(UserError, match=r"m\.onnx: fails when it runs"):
+        EdgeClassifier(tmp_path / "m.onnx").answers(np.zeros((1, 1, 224, 224), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("text", "other"), [(b"logits", b"\xffogits"), (b"\x09semdefect", b"\x09\xffemdefect"), (b"MatMul", b"MatMu\xff")]
+)
+def test_names_that_are_no_text_are_refused_in_one_sentence(model, tmp_path, capfd, text, other) -> None:
+    """ONNX Runtime hands out names as they are, and told on standard output that it would try them again."""
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model.read_bytes().replace(text, other))
+    with pytest.raises(UserError, match=r"m\.onnx: .*export_onnx"):
+        EdgeClassifier(path)
+    assert capfd.readouterr() == ("", "")
