@@ -7,7 +7,7 @@ export PATH := $(BIN):$(PATH)
 IN_GIT = git rev-parse --verify HEAD >/dev/null 2>&1 || { echo "error: DVC works in a git repository with a commit: run git init && git add -A && git commit -m start" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro quality summary pr-report lock test lint audit fuzz format clean
+.PHONY: help setup repro quality summary pr-report lock verify test lint audit fuzz format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ pr-report: $(READY)  ## Markdown for a review: what changed against BASE=main (d
 
 lock: $(READY)  ## does dvc.lock fit code, parameters and figures? needs no data
 	@python -m semdefect.lock_check
+
+verify: $(READY)  ## is a run repeated byte for byte? the tiny profile twice, in two folders (docs/reproducibility.md)
+	@python -m benchmarks.verify
 
 test: $(READY)  ## run all tests on two processes, the whole DAG on a tiny profile included
 	@python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder

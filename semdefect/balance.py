@@ -131,7 +131,7 @@ def write_images(jobs: list[Job], folder: Path, size: int, workers: int, schedul
     rows = []
     drawn = in_parallel(draw_image, calls, workers, scheduler)
     for row, png in tqdm(drawn, total=len(jobs), desc="synthesize", unit="image", disable=None):
-        with replacing(folder / row.path) as temporary:
+        with replacing(folder / row.path, flush=False) as temporary:  # `replacing_folder` flushes them all
             temporary.write_bytes(png)
         rows.append(row)
     return rows

@@ -18,6 +18,7 @@ from joblib import Parallel, delayed, parallel_config
 
 from semdefect import synthesis
 from semdefect.errors import UserError
+from semdefect.workers import in_processes
 
 Result = TypeVar("Result")
 
@@ -41,7 +42,7 @@ def in_parallel(
         Exception: whatever ``function`` or ``calls`` raise.
     """
     if not scheduler:
-        yield from Parallel(n_jobs=workers or -1, return_as="generator")(delayed(function)(*call) for call in calls)
+        yield from in_processes((delayed(function)(*call) for call in calls), workers or -1)
         return
     expected = fingerprint()
     with _client(scheduler) as client, parallel_config(backend="dask", client=client):

@@ -1,22 +1,74 @@
 """What every stage script does before and after its work."""
 
 import argparse
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
+import psutil
+from filelock import FileLock, Timeout
+
+from semdefect.atomic import remove_unfinished
 from semdefect.errors import UserError
 from semdefect.params import PARAMS, Params, Shape, load_shaped
+from semdefect.startup import STOPPED, leave
+
+#: Where stages write; what killed runs left unfinished there is removed.
+_WRITTEN = ("data/splits", "models", "metrics", ".scratch")
+#: Seconds that a stopped stage has to tidy up, before it is ended without.
+_PATIENCE = 1.3
+#: Number of this process among several of one training, by who starts them.
+_RANKS = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK")
 
 
-def _stop(signum: int, frame: FrameType | None) -> None:
-    """End like Ctrl-C, so that temporary files go and checkpoints stay."""
+def _stop(number: int, frame: FrameType | None) -> None:
+    """End like Ctrl-C, so that temporary files go and checkpoints stay. A second signal ends the process without."""
+    _answer_signals(signal.SIG_DFL)
     raise KeyboardInterrupt
+
+
+def _stopping_at_once(stopped: str) -> Callable[[int, FrameType | None], None]:
+    """`_stop`, and never in vain: after `_PATIENCE` the process ends, whatever it is in, by the sentence ``stopped``.
+
+    Python drops what a finalizer or a callback raises, libraries catch what they should not, and calls may be long.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        _answer_signals(signal.SIG_IGN)  # launchers send several
+        timer = threading.Timer(_PATIENCE, _end, [stopped])
+        timer.daemon = True
+        timer.start()
+        raise KeyboardInterrupt
+
+    return stop
+
+
+def _answer_signals(handler: Any) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as Ctrl-C is in the background jobs of a shell
+            signal.signal(number, handler)
+
+
+def _end(stopped: str) -> None:
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if not any("resource_tracker" in word for word in child.cmdline()):  # ends last, and removes what is left
+                child.kill()
+    leave(stopped)
+
+
+def _silent_when_stopped(dropped: Any) -> None:
+    if not isinstance(dropped.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(dropped)
 
 
 def _require_commit() -> None:
@@ -29,13 +81,15 @@ def _require_commit() -> None:
 
 
 @contextmanager
-def orderly(stopped: str) -> Iterator[None]:
+def orderly(stopped: str, at_once: bool = False) -> Iterator[None]:
     """Leave the program with one clear sentence where the user can mend what is wrong, and in order when it is killed.
 
     Args:
         stopped: what Ctrl-C or SIGTERM prints before the exit code 130.
+        at_once: end within two seconds of the signal, in the middle of what tidies up where need be.
     """
-    signal.signal(signal.SIGTERM, _stop)
+    _answer_signals(_stopping_at_once(stopped) if at_once else _stop)
+    sys.unraisablehook = _silent_when_stopped
     try:
         yield
     except UserError as error:
@@ -44,9 +98,47 @@ def orderly(stopped: str) -> Iterator[None]:
         if error.filename is None and error.errno is None:
             raise
         sys.exit(f"error: {error.filename or 'writing'}: {error.strerror}")
+    except BrokenProcessPool:
+        sys.exit(
+            "error: a worker process was killed, as a rule because memory ran out: close other programs, "
+            "or lower synthesize.workers"
+        )
     except KeyboardInterrupt:
+        if at_once:
+            _end(stopped)  # Python's own end, with torch in memory, takes seconds
         print(f"\nstopped; {stopped}", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(STOPPED)
+    finally:
+        if at_once:  # what is left is Python's own end
+            _answer_signals(signal.SIG_IGN)
+
+
+@contextmanager
+def _alone(program: str) -> Iterator[None]:
+    """Let no other process run the same stage in this folder; what killed ones left unfinished goes.
+
+    A stage outlives DVC where DVC alone is killed, and would write between what the next `dvc repro` writes.
+
+    Raises:
+        UserError: another process runs it.
+    """
+    if any(int(os.environ.get(name, 0)) for name in _RANKS):  # the first of the processes of a training holds the lock
+        yield
+        return
+    lock = Path(f".scratch/{program}.lock")
+    lock.parent.mkdir(exist_ok=True)
+    with ExitStack() as held:
+        try:
+            held.enter_context(FileLock(lock, blocking=False))
+        except Timeout:
+            raise UserError(
+                f"{program} is running in this folder, perhaps since DVC was killed: wait for its end, or end it"
+            ) from None
+        except NotImplementedError:  # a file system without locks
+            pass
+        for folder in _WRITTEN:
+            remove_unfinished(Path(folder))
+        yield
 
 
 def run_stage(
@@ -66,7 +158,15 @@ def run_stage(
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", default=path, help="parameter file (default: %(default)s)")
     arguments = parser.parse_args()
-    with orderly("run it again, by `dvc repro` or by hand, and it goes on after the last finished epoch or stage"):
+    stopped = "run it again, by `dvc repro` or by hand, and it goes on after the last finished epoch or stage"
+    with orderly(stopped, at_once=True):
         params = load_shaped(arguments.params, shape)
         _require_commit()
-        work(params)
+        with _alone(_program()):
+            work(params)
+
+
+def _program() -> str:
+    """The dotted name of the script that runs, or its file's name without the ending."""
+    spec = sys.modules["__main__"].__spec__
+    return spec.name if spec else Path(sys.argv[0]).stem

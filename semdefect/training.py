@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Sampler, TensorDataset
 from tqdm import tqdm
 
 from semdefect import CLASSES
-from semdefect.atomic import replacing
+from semdefect.atomic import named, replacing
 from semdefect.checkpoint import Checkpoint, Progress, sources_sha256
 from semdefect.edge.scoring import confusion_matrix, macro_f1
 from semdefect.errors import UserError
@@ -265,7 +265,7 @@ class Trainer:
 
 def write_curves(progress: Progress, folder: Path) -> None:
     """DVCLive curves and ``metrics.json`` of a whole run, however often it was interrupted."""
-    with Live(str(folder), dvcyaml=False, save_dvc_exp=False, monitor_system=False) as live:
+    with named(folder), Live(str(folder), dvcyaml=False, save_dvc_exp=False, monitor_system=False) as live:
         for figures in progress.history:
             for name, value in figures.items():
                 live.log_metric(name, round(value, 4))

@@ -8,10 +8,10 @@ from importlib.metadata import version
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
+from joblib import delayed
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from tqdm import tqdm
 
 from semdefect import CLASSES
@@ -23,6 +23,7 @@ from semdefect.images import ImageSet, at_resolution, load_images
 from semdefect.manifest import SPLITS, Row, read_manifest
 from semdefect.params import Training
 from semdefect.seeds import image_seed
+from semdefect.workers import in_processes
 
 #: Showing an image more often in an epoch teaches the network that image.
 MOST_REPEATS = 40
@@ -88,7 +89,7 @@ def kept_images(per_class: int, resolution: int, stream: int, seed: int, size: i
         pass
     images = fresh_images(per_class, resolution, stream, seed, size=size)
     with replacing(path) as temporary:
-        save_file(vars(images), temporary, metadata={"key": key})
+        temporary.write_bytes(save(vars(images), metadata={"key": key}))  # save_file tells no OSError of a full disk
     return images
 
 
@@ -114,9 +115,7 @@ def fresh_images(
         for number, label in enumerate(CLASSES)
         for start in range(0, per_class, _CHUNK)
     ]
-    work = Parallel(n_jobs=-1, return_as="generator")(
-        delayed(render_chunk)(*job, size or resolution, without) for job in jobs
-    )
+    work = in_processes(delayed(render_chunk)(*job, size or resolution, without) for job in jobs)
     bar = tqdm(work, total=len(jobs), desc="render fresh images", disable=None, leave=False)
     parts = [(at_resolution(torch.from_numpy(pixels)[:, None], resolution), masks) for pixels, masks in bar]
     pixels = torch.cat([part for part, _ in parts])

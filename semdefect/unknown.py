@@ -10,7 +10,7 @@ import warnings
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
+from joblib import delayed
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
@@ -26,6 +26,7 @@ from semdefect.outliers import outlier
 from semdefect.rounding import Precision, set_precision
 from semdefect.seeds import UNKNOWN, image_seed
 from semdefect.views import random_views
+from semdefect.workers import in_processes
 
 #: Images of each side, in one random view each.
 EXAMPLES = 2400
@@ -58,9 +59,7 @@ def learn_unknown(
 
 def outliers(count: int, resolution: int, seed: int) -> Tensor:
     """``count`` images of `semdefect.outliers`, uint8 ``[N, 1, R, R]``."""
-    work = Parallel(n_jobs=-1, return_as="generator")(
-        delayed(outlier)(image_seed(seed, UNKNOWN, index)) for index in range(count)
-    )
+    work = in_processes(delayed(outlier)(image_seed(seed, UNKNOWN, index)) for index in range(count))
     drawn = np.stack(list(tqdm(work, total=count, desc="draw unknown images", disable=None, leave=False)))
     return at_resolution(torch.from_numpy(drawn)[:, None], resolution)
 

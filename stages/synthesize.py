@@ -7,11 +7,10 @@ Reads data/real/<class>/; writes data/synthetic/<class>/*.png, data/synthetic/ma
 metrics/synthesize/.
 """
 
-import shutil
 from collections import Counter
 from pathlib import Path
 
-from semdefect.atomic import write_json
+from semdefect.atomic import replacing_folder, write_json
 from semdefect.balance import conflicting_labels, load_base_images, plan, write_images
 from semdefect.base_images import REAL
 from semdefect.manifest import IMAGES, write_manifest
@@ -34,12 +33,9 @@ def main(params: Params) -> None:
             f"remove what is labelled wrongly"
         )
     jobs = plan(bases, settings, params.base.seed)
-    unfinished = IMAGES.with_name(f".{IMAGES.name}")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    rows = write_images(jobs, unfinished, settings.image_size, settings.workers, settings.dask_scheduler)
-    write_manifest(unfinished / "manifest.csv", rows)
-    shutil.rmtree(IMAGES, ignore_errors=True)
-    unfinished.replace(IMAGES)
+    with replacing_folder(IMAGES) as unfinished:
+        rows = write_images(jobs, unfinished, settings.image_size, settings.workers, settings.dask_scheduler)
+        write_manifest(unfinished / "manifest.csv", rows)
 
     sample_sheet(rows, IMAGES, METRICS / "samples.png")
     origins = Counter(row.origin if row.family != "augmented" else "augmented" for row in rows)

@@ -1,23 +1,12 @@
 """A copy of the project that tests may run and change."""
 
 import csv
-import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
-import yaml
+from benchmarks.smoke import ENVIRONMENT, ROOT, lay_out
 
-ROOT = Path(__file__).resolve().parent.parent
-ENVIRONMENT = os.environ | {
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    "GIT_AUTHOR_NAME": "test",
-    "GIT_AUTHOR_EMAIL": "test@example.org",
-    "GIT_COMMITTER_NAME": "test",
-    "GIT_COMMITTER_EMAIL": "test@example.org",
-    "COLUMNS": "200",
-}
+__all__ = ["ENVIRONMENT", "ROOT", "Project", "copy_project", "rows_of"]
 
 
 class Project:
@@ -45,22 +34,7 @@ class Project:
 
 def copy_project(folder: Path) -> Project:
     """The tracked and new files of this working tree, with the smoke profile, without any history."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
-    for name in filter(None, listed.split("\0")):
-        if name == "dvc.lock" or name.startswith("metrics/") or not (ROOT / name).is_file():
-            continue
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, target)
-    path = folder / "params.yaml"
-    params = yaml.safe_load(path.read_text())
-    for block, values in yaml.safe_load((ROOT / "tests/smoke.yaml").read_text()).items():
-        params[block] |= values
-    path.write_text(yaml.safe_dump(params, sort_keys=False))
-    return Project(folder)
+    return Project(lay_out(folder))
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

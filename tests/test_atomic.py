@@ -1,10 +1,14 @@
 """Files appear whole or not at all."""
 
+import errno
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
-from semdefect.atomic import replacing, write_json
+from semdefect.atomic import remove_unfinished, replacing, replacing_folder, unfinished, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -27,6 +31,55 @@ def test_a_fault_names_the_target_and_not_the_temporary_file(tmp_path):
     with pytest.raises(OSError) as fault, replacing(target) as temporary:
         raise PermissionError(13, "Permission denied", str(temporary))
     assert fault.value.filename == str(target)
+
+
+def test_a_full_disk_names_the_target(tmp_path):
+    with pytest.raises(OSError) as fault, replacing(tmp_path / "figures.json"):
+        raise OSError(errno.ENOSPC, "No space left on device")  # as writing to an open file does
+    assert fault.value.filename == str(tmp_path / "figures.json")
+
+
+def test_content_is_on_the_disk_before_its_name_is(tmp_path, monkeypatch):
+    target, told = tmp_path / "figures.json", []
+    monkeypatch.setattr(os, "fsync", lambda handle: told.append((os.fstat(handle).st_ino, target.exists())))
+    with replacing(target) as temporary:
+        temporary.write_text("new")
+        written = temporary.stat().st_ino
+    assert told == [(written, False), (tmp_path.stat().st_ino, True)]
+
+
+def test_a_folder_appears_whole_and_replaces_the_old_one(tmp_path):
+    folder = tmp_path / "data" / "images"
+    with replacing_folder(folder) as temporary:
+        (temporary / "old.png").write_text("old")
+        assert not folder.exists()
+    with pytest.raises(KeyboardInterrupt), replacing_folder(folder) as temporary:
+        (temporary / "half.png").write_text("half")
+        raise KeyboardInterrupt
+    assert [path.name for path in folder.parent.iterdir()] == ["images"]
+    assert [path.name for path in folder.iterdir()] == ["old.png"]
+    with replacing_folder(folder) as temporary:
+        (temporary / "new.png").write_text("new")
+    assert [path.name for path in folder.iterdir()] == ["new.png"]
+
+
+def test_a_fault_in_a_folder_names_its_place_in_the_target(tmp_path):
+    with pytest.raises(OSError) as fault, replacing_folder(tmp_path / "images") as temporary:
+        (temporary / "missing" / "0.png").write_text("")
+    assert fault.value.filename == str(tmp_path / "images/missing/0.png")
+
+
+def test_what_killed_processes_left_goes_and_what_others_write_stays(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    ours = unfinished(tmp_path / "model.onnx").name
+    left = [tmp_path / "deep" / ours.replace(str(os.getpid()), str(pid)) for pid in (dead.pid, os.getppid())]
+    others = [tmp_path / "deep" / name for name in ("model.onnx", ".hidden.1.png", f".a.part.{dead.pid}")]
+    (tmp_path / "deep").mkdir()
+    for path in left + others:
+        path.write_text("")
+    remove_unfinished(tmp_path)
+    assert sorted(tmp_path.rglob("*.*")) == sorted([left[1], *others])
 
 
 def test_the_target_changes_only_at_the_end_and_its_folder_is_made(tmp_path):

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -14,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from project import ENVIRONMENT, ROOT, Project, rows_of
+from project import ROOT, Project, rows_of
 from test_report_browser import browse, needs_chromium
 
+from benchmarks.kills import VICTIMS, Running
+from benchmarks.smoke import differing, leftovers, outputs
 from semdefect import CLASSES
 from semdefect.edge import EdgeClassifier
 from semdefect.errors import UserError
@@ -110,14 +111,16 @@ def test_wrong_parameter_stops_before_any_work(reproduced: Project) -> None:
     reproduced.run("dvc", "checkout")
 
 
-def test_another_folder_gives_the_same_bytes(reproduced: Project, tmp_path: Path) -> None:
-    elsewhere = tmp_path / "a folder with another name"
-    reproduced.run("git", "clone", "-q", str(reproduced.folder), str(elsewhere))
-    clone = Project(elsewhere)
+def test_another_folder_and_number_of_workers_give_the_same_bytes(reproduced: Project, tmp_path: Path) -> None:
+    """What `make verify` does, with the session's project as one of the two."""
+    clone = Project(tmp_path / "a folder with another name")
+    reproduced.run("git", "clone", "-q", str(reproduced.folder), str(clone.folder))
+    params = clone.folder / "params.yaml"
+    params.write_text(params.read_text().replace("workers: 0", "workers: 1"))
     clone.run("dvc", "repro")
-    assert clone.run("git", "status", "--porcelain").stdout == ""
-    for name in MODELS:
-        assert file_sha256(elsewhere / name) == file_sha256(reproduced.folder / name)
+    assert clone.run("git", "status", "--porcelain").stdout == " M params.yaml\n"
+    assert len(outputs(reproduced.folder)) > 100 + len(MODELS)
+    assert differing(outputs(clone.folder), outputs(reproduced.folder)) == []
 
 
 def test_device_needs_four_packages_only(reproduced: Project, tmp_path: Path) -> None:
@@ -163,23 +166,22 @@ def test_training_on_two_processes(reproduced: Project, tmp_path: Path) -> None:
     ("stage", "part", "model"),
     [("train_teacher", "train_teacher", "teacher"), ("distill", "distill_int8", "student")],
 )
-def test_killed_training_resumes(reproduced: Project, tmp_path: Path, stage: str, part: str, model: str) -> None:
+def test_killed_training_resumes_and_ends_with_the_same_bytes(
+    reproduced: Project, tmp_path: Path, stage: str, part: str, model: str
+) -> None:
+    """One kill of those of `benchmarks.kills`, after an epoch."""
     project = Project(tmp_path / "killed")
     shutil.copytree(reproduced.folder, project.folder)
-    weights = project.folder / f"models/{model}/model.safetensors"
-    weights.unlink()
-    params = (project.folder / "params.yaml").read_text().replace("epochs: 1\n", "epochs: 3\n")
-    (project.folder / "params.yaml").write_text(params)
-    command = [sys.executable, "-m", f"stages.{stage}"]
-    running = subprocess.Popen(command, cwd=project.folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
-    state = project.folder / f".scratch/{part}/state.safetensors"
-    deadline = time.monotonic() + 120
-    while not state.exists() and time.monotonic() < deadline:
+    for done in (f"models/{model}", ".dvc/cache/runs"):
+        shutil.rmtree(project.folder / done)
+    running = Running(project.folder, stage)
+    deadline = time.monotonic() + 240
+    while not (project.folder / f".scratch/{part}/state.safetensors").exists():
+        assert running.dvc.poll() is None and time.monotonic() < deadline, running.output()
         time.sleep(0.05)
-    running.send_signal(signal.SIGKILL)
-    running.wait()
-    resumed = project.run(*command).stdout
-    assert f"{part}: going on after epoch" in resumed and not state.exists()
-    interrupted = file_sha256(weights)
-    project.run(*command)
-    assert file_sha256(weights) == interrupted
+    assert VICTIMS["group"](running)
+    running.dvc.wait()
+    resumed = project.run("dvc", "repro").stdout
+    assert project.stages_run(resumed) == [stage] and f"{part}: going on after epoch" in resumed
+    assert differing(outputs(project.folder), outputs(reproduced.folder)) == []
+    assert leftovers(project.folder) == []

@@ -7,6 +7,8 @@ import sys
 import time
 
 import pytest
+from filelock import FileLock
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from samples import ROOT
 
 from semdefect.errors import UserError
@@ -16,13 +18,21 @@ STAGES = sorted(path.stem for path in (ROOT / "stages").glob("*.py") if path.ste
 PARAMS = str(ROOT / "params.yaml")
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+
+
 def call(work, monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["stage", *arguments])
-    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)  # its name is that of the script
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         run_stage(work, "What the stage does.\n\n    dvc repro stage\n")
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_help_shows_the_docstring_with_its_examples_as_written(monkeypatch, capsys):
@@ -56,6 +66,32 @@ def test_a_full_disk_is_told_with_the_file(monkeypatch):
     with pytest.raises(SystemExit) as end:
         call(work, monkeypatch, "--params", PARAMS)
     assert end.value.code == "error: models/teacher/model.safetensors: No space left on device"
+
+
+def test_a_killed_worker_is_told(monkeypatch):
+    def work(params):
+        raise TerminatedWorkerError
+
+    with pytest.raises(SystemExit) as end:
+        call(work, monkeypatch, "--params", PARAMS)
+    assert "a worker process was killed" in end.value.code
+
+
+def test_a_stage_runs_once_at_a_time_in_a_folder(monkeypatch, tmp_path):
+    with FileLock(tmp_path / ".scratch/stage.lock"), pytest.raises(SystemExit) as end:
+        call(lambda params: None, monkeypatch, "--params", PARAMS)
+    assert end.value.code.startswith("error: stage is running in this folder")
+    monkeypatch.setenv("RANK", "1")  # another process of one training
+    with FileLock(tmp_path / ".scratch/stage.lock"):
+        call(lambda params: None, monkeypatch, "--params", PARAMS)
+
+
+def test_what_a_killed_run_left_goes_first(monkeypatch, tmp_path):
+    (tmp_path / "models/edge").mkdir(parents=True)
+    left = tmp_path / f"models/edge/.student.{2**22 + 1}.part.onnx"  # above the largest number of a process
+    left.write_text("half")
+    call(lambda params: None, monkeypatch, "--params", PARAMS)
+    assert not left.exists()
 
 
 def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch):
@@ -120,4 +156,84 @@ def test_a_stopped_stage_cleans_up_and_ends_at_once_with_code_130(tmp_path, stop
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert "dvc repro" in errors
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [".scratch"]
+
+
+def stopped(folder, work, whole_group=False):
+    """Exit code, lines on standard error and seconds of a stage that is stopped once it has printed ``working``.
+
+    ``work`` is its source. Ctrl-C goes to the ``whole_group`` of its processes, as from a terminal; or SIGTERM to it.
+    """
+    (folder / "steps").mkdir()
+    (folder / "steps/__init__.py").write_text("from semdefect.startup import settle\nsettle()\n")
+    (folder / "steps/one.py").write_text(
+        f"import time\nfrom semdefect.stage import run_stage\n{work}\nif __name__ == '__main__':\n"
+        f"    run_stage(work, None)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "steps.one", "--params", PARAMS],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout.readline() == "working\n"
+    started = time.monotonic()
+    if whole_group:
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=20)  # ends when its workers have ended too, which hold the pipes
+    return process.returncode, errors.strip().splitlines(), time.monotonic() - started
+
+
+def test_a_stage_that_drops_the_signal_ends_all_the_same(tmp_path):
+    work = (
+        "class Finalized:\n"
+        "    def __del__(self):\n"
+        "        print('working', flush=True)\n"
+        "        while True:\n"
+        "            time.sleep(0.05)\n"
+        "def work(params):\n"
+        "    Finalized()\n"
+        "    while True:\n"
+        "        time.sleep(0.05)\n"
+    )
+    code, errors, seconds = stopped(tmp_path, work)
+    assert code == 130 and len(errors) == 1 and errors[0].startswith("stopped; run it again") and seconds < 4
+
+
+@pytest.mark.parametrize("whole_group", [True, False])
+def test_workers_leave_the_end_to_the_stage(tmp_path, whole_group):
+    work = (
+        "from joblib import delayed\n"
+        "from semdefect.workers import in_processes\n"
+        "def work(params):\n"
+        "    for done in in_processes((delayed(time.sleep)(0.1) for _ in range(500)), 2):\n"
+        "        print('working', flush=True)\n"
+    )
+    code, errors, seconds = stopped(tmp_path, work, whole_group)
+    assert code == 130 and len(errors) == 1 and errors[0].startswith("stopped; run it again") and seconds < 4
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_stage_stopped_while_it_imports_ends_with_one_line(tmp_path, stop):
+    (tmp_path / "stages").symlink_to(ROOT / "stages")
+    (tmp_path / "semdefect").symlink_to(ROOT / "semdefect")
+    (tmp_path / "joblib.py").write_text(
+        "import time\nprint('working', flush=True)\nwhile True:\n    time.sleep(0.05)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stages.synthesize"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "working\n"
+    process.send_signal(stop)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert errors == "\nstopped; nothing was begun\n"

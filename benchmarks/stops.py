@@ -1,0 +1,157 @@
+"""How a stage ends on Ctrl-C and SIGTERM: at once, with one sentence, and with nothing left?
+
+    python -m benchmarks.stops --stops 48 --seed 0         # a quarter of an hour on two idle cores
+
+Runs the smoke profile once in a temporary copy of the project. Then starts each stage again and again and sends at a
+random moment of a seed Ctrl-C, as a terminal does to all processes of a group; SIGTERM to the stage alone; and Ctrl-C
+to a `dvc repro` of the stage. Right is: exit code 130 (of `dvc repro`: 252 or 255), one sentence and no traceback,
+within two seconds, no process and no unfinished file left. A stage that is done before the signal ends with 0.
+Writes benchmarks/results/stops.json; exit code 0 where all is right.
+"""
+
+import argparse
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from tqdm import tqdm
+
+from benchmarks.environment import run_benchmark, write_result
+from benchmarks.smoke import ENVIRONMENT, STAGES, commit, dvc, lay_out, leftovers, run, summary_of
+
+#: Seconds within which a stage has to end. Half of them are the stage's own bound; the rest is for a busy machine.
+LIMIT = 2.0
+#: How a stage is run and stopped.
+WAYS = ("Ctrl-C", "SIGTERM", "Ctrl-C to dvc repro")
+
+
+@dataclass(frozen=True)
+class End:
+    """How a stopped program ended."""
+
+    stage: str
+    way: str
+    moment: float  #: s from its start to the signal
+    seconds: float  #: from the signal to its end
+    code: int
+    said: list[str]  #: lines on standard error
+    left: list[str]  #: names of its processes that live on, and unfinished files
+
+    def faults(self) -> list[str]:
+        """What is wrong with it."""
+        by_dvc = self.way == WAYS[2]
+        checks = {
+            f"exit code {self.code}": self.code not in ((0, 252, 255) if by_dvc else (0, 130)),
+            f"{self.seconds:.1f} s": self.seconds > LIMIT and self.code != 0,
+            "a traceback": any("Traceback" in line for line in self.said),
+            f"{len(self.said)} lines": len(self.said) > 1 and not by_dvc,
+            "left: " + ", ".join(self.left): bool(self.left),
+        }
+        where = f"{self.stage}, {self.way} after {self.moment:.1f} s: "
+        return [where + fault for fault, found in checks.items() if found]
+
+
+def stop(folder: Path, stage: str, way: str, moment: float) -> End:
+    """Start ``stage`` and stop it after ``moment`` s."""
+    command = (
+        dvc("repro", "--force", "--single-item", stage) if "dvc" in way else [sys.executable, "-m", f"stages.{stage}"]
+    )
+    shutil.rmtree(folder / ".scratch", ignore_errors=True)
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
+        )
+        time.sleep(moment)
+        started = time.monotonic()
+        if process.poll() is None:
+            if way == "SIGTERM":
+                process.terminate()
+            else:
+                os.killpg(process.pid, signal.SIGINT)
+        process.wait()
+        seconds = time.monotonic() - started
+        time.sleep(0.3)  # semaphores are removed by a process that sees the end of the others
+        said.seek(0)
+        lines = [line for line in re.split(r"[\r\n]+", said.read().decode(errors="replace")) if line.strip()]
+    left = [*_session(process.pid), *leftovers(folder)]
+    return End(stage, way, moment, seconds, process.returncode, lines, left)
+
+
+def _session(number: int) -> list[str]:
+    """Names of the processes of a session that are alive; they are ended."""
+    names = []
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == number and process.status() != psutil.STATUS_ZOMBIE:
+                names.append(" ".join(process.cmdline())[:80])
+                process.kill()
+        except (psutil.Error, OSError):
+            continue
+    return names
+
+
+def whole_run(folder: Path, bar: Any) -> dict[str, float]:
+    """Run the smoke profile in ``folder``; seconds of each stage."""
+    lay_out(folder)
+    commit(folder)
+    seconds = {}
+    for stage in STAGES:
+        bar.set_postfix_str(f"{stage}, not stopped")
+        started = time.monotonic()
+        run(folder, *dvc("repro", stage))
+        seconds[stage] = time.monotonic() - started
+    return seconds
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Run, stop, tell, write."""
+    # A shell starts background jobs with Ctrl-C ignored, and their children inherit that.
+    signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))
+    rng, scratch = random.Random(options.seed), Path(tempfile.mkdtemp(prefix="semdefect-stops-"))
+    ends: list[End] = []
+    try:
+        with tqdm(total=options.stops, desc="stops", disable=None, leave=False) as bar:
+            seconds = whole_run(scratch / "project", bar)
+            for number in range(options.stops):
+                stage, way = STAGES[number % len(STAGES)], WAYS[number // len(STAGES) % len(WAYS)]
+                moment = rng.uniform(0.2, seconds[stage])
+                bar.set_postfix_str(f"{stage}, {way} after {moment:.1f} s")
+                ends.append(stop(scratch / "project", stage, way, moment))
+                bar.update()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    wrong = [fault for end in ends for fault in end.faults()]
+    found = {"stops": len(ends), "wrong": wrong, "ways": {way: _figures(ends, way) for way in WAYS}}
+    print(f"written to {write_result('stops', found)}")
+    if wrong:
+        sys.exit(f"error: {len(wrong)} faults in {len(ends)} stops:\n{summary_of(wrong)}")
+    print(f"{len(ends)} stops, the longest took {max(end.seconds for end in ends):.1f} s")
+
+
+def _figures(ends: list[End], way: str) -> dict[str, Any]:
+    """Of those stopped in one ``way``: how many, how many were done before, the longest time to the end in s."""
+    chosen = [end for end in ends if end.way == way]
+    stopped = [end.seconds for end in chosen if end.code]
+    return {"stops": len(chosen), "done_before": len(chosen) - len(stopped), "longest_s": max(stopped, default=0.0)}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    top.add_argument("--stops", type=int, default=48, help="how many, over stages and ways (default: %(default)s)")
+    top.add_argument("--seed", type=int, default=0, help="of the moments (default: %(default)s)")
+    return top
+
+
+if __name__ == "__main__":
+    run_benchmark(measure, parser())

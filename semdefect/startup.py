@@ -1,0 +1,43 @@
+"""What a stage's process settles before it imports anything: how it ends meanwhile, and how it computes.
+
+Imports nothing that takes time.
+"""
+
+import os
+import signal
+import sys
+from types import FrameType
+
+STOPPED = 130
+#: Instructions of x86 processors with which numpy may round functions of float32 otherwise than with AVX2, as it does
+#: without AVX2, where one image in thirty differs by a grey value.
+#: The names of numpy 2.4; those that a processor or numpy lacks do no harm.
+_OTHER_ROUNDING = "X86_V4 AVX512_ICL AVX512_SPR"
+
+
+def settle() -> None:
+    """End by one sentence on Ctrl-C or SIGTERM from now on, and draw the same images with and without AVX-512.
+
+    Only where a program ``python -m package.module`` starts: does nothing where its package is imported by another.
+    Child processes inherit what concerns numpy.
+    """
+    if sys.argv[0] != "-m":  # so it is called while Python looks for the module, and imports its package
+        return
+    os.environ.setdefault("NPY_DISABLE_CPU_FEATURES", _OTHER_ROUNDING)
+    # What joblib's semaphores left is removed by its tracker, which need not say so after each stop.
+    quiet = [os.environ.get("PYTHONWARNINGS", ""), "ignore:resource_tracker:UserWarning"]
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, quiet))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:  # Ctrl-C in background jobs of a shell
+            signal.signal(number, _leave)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """End at once: an exception in the middle of an import comes out as a traceback, or as another exception."""
+    leave("nothing was begun")
+
+
+def leave(sentence: str) -> None:
+    """End the process at once with the exit code `STOPPED`, without a look at what it holds open."""
+    os.write(2, f"\nstopped; {sentence}\n".encode())
+    os._exit(STOPPED)
