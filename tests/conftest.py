@@ -1,8 +1,12 @@
 """Fixtures for tests that run the project as a user does."""
 
+import os
+import shutil
 import signal
+from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from project import Project, copy_project
 
 # A shell starts background jobs with Ctrl-C ignored, and their children inherit that: tests that interrupt a program
@@ -18,8 +22,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A committed checkout after its first `dvc repro`. Tests may add experiments, not change its files."""
-    project = copy_project(tmp_path_factory.mktemp("reproduced") / "project")
+    """A committed checkout after its first `dvc repro`, one for all processes of the tests.
+
+    Tests may add experiments, not change its files, and work in a clone where they are in another file than
+    tests/test_pipeline.py, because that may run at the same time.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    project, done = Project(shared / "reproduced/project"), shared / "reproduced/done"
+    with FileLock(shared / "reproduced.lock"):
+        if not done.exists():
+            shutil.rmtree(shared / "reproduced", ignore_errors=True)
+            _reproduce(project.folder)
+            done.touch()
+    return project
+
+
+def _reproduce(folder: Path) -> None:
+    project = copy_project(folder)
     project.run("git", "init", "-q", "-b", "main")
     project.commit("start")
     first = project.run("dvc", "repro")
@@ -27,4 +48,3 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
         "synthesize", "split", "train_teacher", "distill", "export_onnx", "evaluate"
     ]  # fmt: skip
     project.commit("first run")
-    return project
