@@ -1,12 +1,12 @@
 """Fixtures for tests that run the project as a user does."""
 
-import fcntl
 import os
 import shutil
 import signal
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from project import Project, copy_project
 
 # A shell starts background jobs with Ctrl-C ignored, and their children inherit that: tests that interrupt a program
@@ -24,18 +24,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A committed checkout after its first `dvc repro`, one for all processes of the tests.
 
-    Tests of `test_pipeline` may add experiments, not change its files; others take a clone.
+    Tests may add experiments, not change its files, and work in a clone where they are in another file than
+    tests/test_pipeline.py, because that may run at the same time.
     """
-    base = tmp_path_factory.getbasetemp()
-    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    with (base / "reproduced.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        folder = base / "reproduced" / "project"
-        if not (base / "reproduced.done").exists():
-            shutil.rmtree(folder, ignore_errors=True)  # of a process whose run failed
-            _reproduce(folder)
-            (base / "reproduced.done").touch()
-    return Project(folder)
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    project, done = Project(shared / "reproduced/project"), shared / "reproduced/done"
+    with FileLock(shared / "reproduced.lock"):
+        if not done.exists():
+            shutil.rmtree(shared / "reproduced", ignore_errors=True)
+            _reproduce(project.folder)
+            done.touch()
+    return project
 
 
 def _reproduce(folder: Path) -> None:

@@ -12,13 +12,14 @@ __all__ = ["ENVIRONMENT", "ROOT", "Project", "copy_project", "rows_of"]
 class Project:
     """A checkout in a folder of its own, with the smoke profile laid over its parameters."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str] | None = None) -> None:
         self.folder = folder
+        self.environment = ENVIRONMENT | (environment or {})
 
     def run(self, *command: str, ok: bool = True, timeout: int = 600) -> subprocess.CompletedProcess[str]:
         """Run a command in the checkout; fail the test with its output unless its exit code is as expected."""
         done = subprocess.run(
-            command, cwd=self.folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=timeout, check=False
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=timeout, check=False
         )
         assert (done.returncode == 0) == ok, f"{command} → {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done

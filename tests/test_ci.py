@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -110,3 +111,20 @@ def test_there_is_one_comment(tmp_path, known, method, path):
 def test_gitlab_finds_the_comment_by_the_same_line():
     assert MARKER in SNIPPET
     assert "python -m semdefect.pr_report --base" in SNIPPET and "python -m semdefect.lock_check" in SNIPPET
+
+
+@pytest.mark.parametrize("apt", [0, 100])
+def test_the_gate_fetches_a_server_and_a_browser_before_the_tests_and_goes_on_without(tmp_path, apt):
+    """`.ci/run` with stand-ins for what it calls; ``apt`` is how apt-get ends."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci/run", tmp_path / ".ci/run")
+    for name, body in {"make": "", "dpkg": "exit 1", "apt-get": f"sleep 0.2; exit {apt}"}.items():
+        stand_in = tmp_path / "bin" / name
+        stand_in.write_text(f'#!/bin/sh\n[ {name} = dpkg ] || echo {name} "$@" >> calls\n{body}\n')
+        stand_in.chmod(0o755)
+    done = call("env", f"PATH={tmp_path}/bin:/usr/bin:/bin", str(tmp_path / ".ci/run"))
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert done.returncode == 0 and calls.pop() == "make test"
+    calls.remove("make lint")
+    assert [line.split()[-1] for line in calls] == ["-qq", "openssh-server", "chromium"]
