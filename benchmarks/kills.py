@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -149,20 +150,22 @@ def uninterrupted(folder: Path, bar: Any) -> dict[str, float]:
     return seconds
 
 
-def kill_once(folder: Path, stage: str, delay: float, victim: str) -> str | None:
+def kill_once(folder: Path, stage: str, delay: float, victim: str) -> str | float:
     """Start ``stage``, kill the ``victim`` after ``delay`` s.
 
     Returns:
-        What was killed: the group where there was no ``victim`` then; None where DVC had ended before.
+        What was killed, the group where there was no ``victim`` then; or after how many seconds DVC ended, if before.
     """
     running = Running(folder, stage)
     if not running.begun():
         raise UserError(f"dvc repro {stage} did not run its stage: {running.output().strip()[-2000:]}")
-    time.sleep(delay)
+    started = time.monotonic()
+    with suppress(subprocess.TimeoutExpired):
+        running.dvc.wait(delay)
     if not VICTIMS[victim](running):
         victim = "group" if _kill_group(running) else ""
     running.dvc.wait()
-    return victim or None
+    return victim or time.monotonic() - started
 
 
 def finish(folder: Path, stage: str) -> int:
@@ -188,12 +191,14 @@ def kill_stage(folder: Path, stage: str, kills: int, seconds: float, rng: random
     moments, refused, victims = [], 0, list(VICTIMS)
     before = (folder / "dvc.lock").read_bytes() if (folder / "dvc.lock").exists() else b""
     while sum(counts.values()) < kills:
-        if stage in _done(folder):
+        anew = stage in _done(folder)
+        if anew:
             _undo(folder, before)
         victim, delay = victims[sum(counts.values()) % len(victims)], rng.uniform(0, seconds)
         bar.set_postfix_str(f"{stage}, {victim} after {delay:.1f} s")
         killed = kill_once(folder, stage, delay, victim)
-        if not killed:  # resumed, it ended before
+        if not isinstance(killed, str):  # it ended before, as what is resumed does, or the machine is less busy now
+            seconds = killed if anew else seconds
             continue
         counts[killed] += 1
         moments.append(round(delay / seconds, 2))

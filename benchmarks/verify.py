@@ -26,10 +26,8 @@ from benchmarks.smoke import STAGES, commit, differing, dvc, lay_out, outputs, r
 COPIES = {"one": 1, "a folder with blanks": 2}
 
 
-def reproduce(folder: Path, workers: int, bar: Any) -> dict[str, str]:
-    """Run the smoke profile in ``folder`` from nothing; the hash of every output."""
-    lay_out(folder, synthesize={"workers": workers})
-    commit(folder)
+def reproduce(folder: Path, bar: Any) -> dict[str, str]:
+    """Run all stages in ``folder``; the hash of every output."""
     for stage in STAGES:
         bar.set_postfix_str(f"{stage}, {folder.name!r}")
         run(folder, *dvc("repro", stage))
@@ -41,8 +39,10 @@ def verify(options: argparse.Namespace) -> None:
     """Reproduce twice, compare, tell."""
     scratch = Path(tempfile.mkdtemp(prefix="semdefect-verify-"))
     try:
+        for name, workers in COPIES.items():  # both now: this working tree may change meanwhile
+            commit(lay_out(scratch / name, synthesize={"workers": workers}))
         with tqdm(total=len(COPIES) * len(STAGES), desc="verify", unit="stage", disable=None, leave=False) as bar:
-            first, second = (reproduce(scratch / name, workers, bar) for name, workers in COPIES.items())
+            first, second = (reproduce(scratch / name, bar) for name in COPIES)
     finally:
         if options.keep:
             print(f"kept in {scratch}")

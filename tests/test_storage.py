@@ -204,7 +204,7 @@ def test_a_damaged_file_is_refused(place: Place, pushed: Project) -> None:
 
 
 @pytest.mark.parametrize("place", ["folder"], indirect=True)
-def test_coreutils_find_a_damaged_object(place: Place, pushed: Project) -> None:
+def test_the_documented_pipe_finds_a_damaged_object(place: Place, pushed: Project) -> None:
     (text,) = re.findall(r"    cd \.dvc/cache/files/md5 &&( find .*?md5sum.*?)\n\n", DOC, re.DOTALL)
 
     def wrong() -> str:

@@ -43,9 +43,11 @@ def test_unfinished_files_of_stages_count_and_those_of_dvc_do_not(tmp_path):
 
 
 def verified(monkeypatch, capsys, results):
-    """Exit code and text of `benchmarks.verify` where both runs have these ``results``, by workers."""
+    """Exit code or text of `benchmarks.verify` where its runs have these ``results``."""
     monkeypatch.setattr(sys, "argv", ["verify"])
-    monkeypatch.setattr(verify, "reproduce", lambda folder, workers, bar: results[workers])
+    monkeypatch.setattr(verify, "lay_out", lambda folder, **changes: folder)
+    monkeypatch.setattr(verify, "commit", lambda folder: None)
+    monkeypatch.setattr(verify, "reproduce", lambda folder, bar: results.pop(0))
     try:
         run_benchmark(verify.verify, verify.parser())
     except SystemExit as end:
@@ -55,9 +57,9 @@ def verified(monkeypatch, capsys, results):
 
 def test_verify_names_each_file_that_differs(monkeypatch, capsys):
     same = {"dvc.lock": "1", "metrics/report.html": "2"}
-    assert verified(monkeypatch, capsys, {1: same, 2: same}).startswith("2 outputs are the same")
+    assert verified(monkeypatch, capsys, [same, same]).startswith("2 outputs are the same")
     other = same | {"dvc.lock": "3"}
-    said = verified(monkeypatch, capsys, {1: same, 2: other})
+    said = verified(monkeypatch, capsys, [same, other])
     assert said == "error: 1 of 2 outputs differ between two runs:\n  dvc.lock"
 
 
