@@ -24,19 +24,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A committed checkout after its first `dvc repro`, one for all processes of the tests.
 
-    Tests may add experiments, not change its files, and work in a clone where they are in another file than
-    tests/test_pipeline.py, because that may run at the same time.
+    For tests/test_pipeline.py, which may run experiments in it; other files take `untouched`, since they may run at the
+    same time.
     """
+    return Project(_made_once(tmp_path_factory) / "project")
+
+
+@pytest.fixture(scope="session")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """`reproduced` as it was made. To be cloned, and not changed."""
+    return Project(_made_once(tmp_path_factory) / "untouched")
+
+
+def _made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the project after its run and a copy of it, made by the process that asks first."""
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
-    project, done = Project(shared / "reproduced/project"), shared / "reproduced/done"
+    folder, done = shared / "reproduced", shared / "reproduced/done"
     with FileLock(shared / "reproduced.lock"):
         if not done.exists():
-            shutil.rmtree(shared / "reproduced", ignore_errors=True)
-            _reproduce(project.folder)
+            shutil.rmtree(folder, ignore_errors=True)
+            _reproduce(folder / "project")
+            shutil.copytree(folder / "project", folder / "untouched", symlinks=True)
             done.touch()
-    return project
+    return folder
 
 
 def _reproduce(folder: Path) -> None:

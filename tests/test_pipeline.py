@@ -172,7 +172,7 @@ def test_killed_training_resumes_and_ends_with_the_same_bytes(
     """One kill of those of `benchmarks.kills`, after an epoch."""
     project = Project(tmp_path / "killed")
     shutil.copytree(reproduced.folder, project.folder)
-    for done in (f"models/{model}", ".dvc/cache/runs"):
+    for done in (f"models/{model}", ".dvc/cache"):  # DVC brings back what it has
         shutil.rmtree(project.folder / done)
     running = Running(project.folder, stage)
     deadline = time.monotonic() + 240

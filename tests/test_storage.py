@@ -121,10 +121,10 @@ def copy_cache(source: Project, target: Project) -> None:
 
 
 @pytest.fixture(scope="module")
-def pushed(place: Place, reproduced: Project) -> Project:
+def pushed(place: Place, untouched: Project) -> Project:
     """The project on the machine that made data and models, after the switch and the push."""
-    project = place.clone(reproduced.folder, "project")
-    copy_cache(reproduced, project)
+    project = place.clone(untouched.folder, "project")
+    copy_cache(untouched, project)
     for arguments in place.switch:
         project.run("dvc", "remote", "modify", "storage", *arguments)
     if place.switch:
@@ -166,8 +166,8 @@ def commands(heading: str, values: dict[str, str] | None = None) -> list[list[st
     return [[(values or {}).get(word, word) for word in line] for line in lines]
 
 
-def test_clone_pull_and_nothing_runs(reproduced: Project, place: Place, pushed: Project) -> None:
-    made = contents(reproduced)
+def test_clone_pull_and_nothing_runs(untouched: Project, place: Place, pushed: Project) -> None:
+    made = contents(untouched)
     assert len(made) > 100 and MODEL in made
     clone = place.clone(pushed.folder, "clone")
     assert not (clone.folder / "models").exists()
@@ -182,10 +182,10 @@ def test_clone_pull_and_nothing_runs(reproduced: Project, place: Place, pushed: 
 
 
 @ON_SSH
-def test_one_command_fetches_what_it_lacks(reproduced: Project, place: Place, pushed: Project) -> None:
+def test_one_command_fetches_what_it_lacks(untouched: Project, place: Place, pushed: Project) -> None:
     clone = place.clone(pushed.folder, "bare")
     assert clone.stages_run(clone.run("dvc", "repro", "--pull").stdout) == []
-    assert contents(clone) == contents(reproduced)
+    assert contents(clone) == contents(untouched)
     assert clone.run("git", "status", "--porcelain").stdout == ""
 
 
@@ -258,7 +258,7 @@ def test_host_keys_are_not_checked_by_dvc_but_through_openssh(place: Place, push
 
 @ON_SSH
 def test_an_experiment_is_shared_and_an_old_commit_comes_back(
-    reproduced: Project, place: Place, pushed: Project
+    untouched: Project, place: Place, pushed: Project
 ) -> None:
     old = pushed.run("git", "rev-parse", "HEAD~").stdout.strip()  # of the remote that was a folder
     origin = place.base / "origin.git"
@@ -281,24 +281,24 @@ def test_an_experiment_is_shared_and_an_old_commit_comes_back(
     colleague.commit("smaller")
     for command in commands("Storage: where data and models are kept"):
         colleague.run(*command)
-    changed = {name for name, md5 in outputs(colleague).items() if md5 != outputs(reproduced)[name]}
+    changed = {name for name, md5 in outputs(colleague).items() if md5 != outputs(untouched)[name]}
     assert changed == {"data/synthetic", "data/splits", MODEL}
-    audit_an_old_commit(place.clone(origin, "auditor"), place, old, reproduced)
+    audit_an_old_commit(place.clone(origin, "auditor"), place, old, untouched)
 
 
-def audit_an_old_commit(auditor: Project, place: Place, old: str, reproduced: Project) -> None:
+def audit_an_old_commit(auditor: Project, place: Place, old: str, untouched: Project) -> None:
     """The documented commands bring back what was made, beside a newer commit and after the remote has moved."""
     *audit, get, url, verify = commands("The exact model of an old commit", {"COMMIT": old})
     auditor.run(*url[:-1], place.switch[0][-1])
     auditor.run(*verify)
     auditor.run(*get)
-    assert file_sha256(auditor.folder / "audited.onnx") == file_sha256(reproduced.folder / MODEL)
+    assert file_sha256(auditor.folder / "audited.onnx") == file_sha256(untouched.folder / MODEL)
     remove(auditor, "audited.onnx")
     *fetch, repro = audit
     for command in fetch:
         auditor.run(*command)
     assert auditor.stages_run(auditor.run(*repro).stdout) == []
-    assert contents(auditor) == contents(reproduced)
+    assert contents(auditor) == contents(untouched)
     assert auditor.run("git", "status", "--porcelain").stdout == ""
 
 
