@@ -16,7 +16,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +25,7 @@ import yaml
 from tqdm import tqdm
 
 from benchmarks.environment import run_benchmark, write_result
-from benchmarks.smoke import ENVIRONMENT, STAGES, commit, dvc, lay_out, leftovers, run, summary_of
+from benchmarks.smoke import ENVIRONMENT, STAGES, commit, dvc, lay_out, leftovers, run, scratch_folder, summary_of
 from semdefect.errors import UserError
 
 #: Kilobytes that are left for each stage: for its first file, and so that later ones do not fit.
@@ -157,7 +156,6 @@ def faults_of(code: int, said: list[str], left: list[str], by_dvc: bool) -> list
 
 def measure(options: argparse.Namespace) -> None:
     """Make every fault, tell, write."""
-    scratch = Path(tempfile.mkdtemp(prefix="semdefect-faults-"))
     stages = [options.only] if options.only else list(STAGES)
     cases: list[tuple[str, str, Fault]] = [
         (stage, f"{left} kB left", full(left)) for stage in stages for left in LEFT[stage]
@@ -165,7 +163,7 @@ def measure(options: argparse.Namespace) -> None:
     cases += [(stage, "read-only", read_only) for stage in stages]
     cases += [(stage, "cache read-only", cache_read_only) for stage in stages if stage in ("split", "export_onnx")]
     found: dict[str, dict[str, Any]] = {}
-    try:
+    with scratch_folder("faults") as scratch:
         source = lay_out(scratch / "whole")
         commit(source)
         with tqdm(total=len(STAGES) + len(cases), desc="faults", disable=None, leave=False) as bar:
@@ -177,8 +175,6 @@ def measure(options: argparse.Namespace) -> None:
                 bar.set_postfix_str(f"{stage}, {name}")
                 found[f"{stage}, {name}"] = suffer(source, scratch / "disk", stage, fault)
                 bar.update()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     wrong = [f"{name}: {', '.join(case['wrong'])}" for name, case in found.items() if case["wrong"]]
     for name, case in found.items():
         print(f"{name}: {case['code']}, {' '.join(case['said']) or 'room enough'}")

@@ -39,6 +39,7 @@ from benchmarks.smoke import (
     lay_out,
     leftovers,
     outputs,
+    scratch_folder,
     summary_of,
 )
 from semdefect.errors import UserError
@@ -224,9 +225,9 @@ def _undo(folder: Path, lock: bytes) -> None:
 
 def measure(options: argparse.Namespace) -> None:
     """Run, kill, compare, write."""
-    rng, scratch = random.Random(options.seed), Path(tempfile.mkdtemp(prefix="semdefect-kills-"))
+    rng = random.Random(options.seed)
     shares = [options.kills // len(STAGES) + (index < options.kills % len(STAGES)) for index in range(len(STAGES))]
-    try:
+    with scratch_folder("kills", options.keep) as scratch:
         whole, killed = (lay_out(scratch / name) for name in ("uninterrupted", "killed"))
         for folder in (whole, killed):
             commit(folder)
@@ -238,11 +239,6 @@ def measure(options: argparse.Namespace) -> None:
             }
         first, second = outputs(whole), outputs(killed)
         different, left = differing(first, second), leftovers(killed)
-    finally:
-        if options.keep:
-            print(f"kept in {scratch}")
-        else:
-            shutil.rmtree(scratch, ignore_errors=True)
     kills = sum(sum(stage["kills"].values()) for stage in stages.values())
     found = {"kills": kills, "outputs": len(first), "different": different, "left_behind": left, "stages": stages}
     print(f"written to {write_result('kills', found)}")

@@ -12,14 +12,15 @@ import argparse
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
 
 from benchmarks.environment import run_benchmark, write_result
-from benchmarks.smoke import ENVIRONMENT, commit, differing, dvc, lay_out, run, summary_of
+from benchmarks.smoke import ENVIRONMENT, commit, differing, dvc, lay_out, run, scratch_folder, summary_of
 from semdefect.errors import UserError
 
 #: Name → what it changes. The last one runs by `--temp`, the others in the queue.
@@ -36,6 +37,17 @@ def start(folder: Path) -> Path:
     run(folder, "git", "add", "-A")
     run(folder, "git", "commit", "-qm", "first run")
     return folder
+
+
+@contextmanager
+def queue_ended(folder: Path) -> Iterator[None]:
+    """End with the block the queue of the project in ``folder``: its workers outlive who starts them."""
+    try:
+        yield
+    finally:
+        if (folder / ".dvc").is_dir():
+            command = dvc("queue", "stop", "--kill")
+            subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, check=False)
 
 
 def at_once(folder: Path) -> None:
@@ -77,8 +89,7 @@ def kept(folder: Path, name: str) -> dict[str, str]:
 
 def measure(options: argparse.Namespace) -> None:
     """Run, compare, write."""
-    scratch = Path(tempfile.mkdtemp(prefix="semdefect-queues-"))
-    try:
+    with scratch_folder("queues", options.keep) as scratch, queue_ended(scratch / "at once"):
         with tqdm(total=3, desc="queues", disable=None, leave=False) as bar:
             first = start(scratch / "at once")
             bar.update()
@@ -91,19 +102,6 @@ def measure(options: argparse.Namespace) -> None:
             in_turn(second)
             bar.update()
         pairs = {name: (kept(first, name), kept(second, name)) for name in EXPERIMENTS}
-    finally:
-        if (scratch / "at once/.dvc").is_dir():
-            subprocess.run(
-                dvc("queue", "stop", "--kill"),
-                cwd=scratch / "at once",
-                env=ENVIRONMENT,
-                capture_output=True,
-                check=False,
-            )
-        if options.keep:
-            print(f"kept in {scratch}")
-        else:
-            shutil.rmtree(scratch, ignore_errors=True)
     different = [f"{name}: {file}" for name, (one, other) in pairs.items() for file in differing(one, other)]
     locks = {one["dvc.lock"] for one, _ in pairs.values()}
     if len(locks) < len(EXPERIMENTS):

@@ -5,7 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,19 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYT
     "GIT_COMMITTER_EMAIL": "test@example.org",
     "COLUMNS": "200",
 }
+
+
+@contextmanager
+def scratch_folder(name: str, keep: bool = False) -> Iterator[Path]:
+    """A temporary folder named after what is done in it; removed at the end, or with ``keep`` said where it is."""
+    folder = Path(tempfile.mkdtemp(prefix=f"semdefect-{name}-"))
+    try:
+        yield folder
+    finally:
+        if keep:
+            print(f"kept in {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def lay_out(folder: Path, **changes: dict[str, Any]) -> Path:

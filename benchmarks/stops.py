@@ -27,7 +27,7 @@ import psutil
 from tqdm import tqdm
 
 from benchmarks.environment import run_benchmark, write_result
-from benchmarks.smoke import ENVIRONMENT, STAGES, commit, dvc, lay_out, leftovers, run, summary_of
+from benchmarks.smoke import ENVIRONMENT, STAGES, commit, dvc, lay_out, leftovers, run, scratch_folder, summary_of
 
 #: Seconds within which a stage has to end. Half of them are the stage's own bound; the rest is for a busy machine.
 LIMIT = 2.0
@@ -117,19 +117,19 @@ def measure(options: argparse.Namespace) -> None:
     """Run, stop, tell, write."""
     # A shell starts background jobs with Ctrl-C ignored, and their children inherit that.
     signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))
-    rng, scratch = random.Random(options.seed), Path(tempfile.mkdtemp(prefix="semdefect-stops-"))
+    rng = random.Random(options.seed)
     ends: list[End] = []
-    try:
-        with tqdm(total=options.stops, desc="stops", disable=None, leave=False) as bar:
-            seconds = whole_run(scratch / "project", bar)
-            for number in range(options.stops):
-                stage, way = STAGES[number % len(STAGES)], WAYS[number // len(STAGES) % len(WAYS)]
-                moment = rng.uniform(0.2, seconds[stage])
-                bar.set_postfix_str(f"{stage}, {way} after {moment:.1f} s")
-                ends.append(stop(scratch / "project", stage, way, moment))
-                bar.update()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with (
+        scratch_folder("stops") as scratch,
+        tqdm(total=options.stops, desc="stops", disable=None, leave=False) as bar,
+    ):
+        seconds = whole_run(scratch / "project", bar)
+        for number in range(options.stops):
+            stage, way = STAGES[number % len(STAGES)], WAYS[number // len(STAGES) % len(WAYS)]
+            moment = rng.uniform(0.2, seconds[stage])
+            bar.set_postfix_str(f"{stage}, {way} after {moment:.1f} s")
+            ends.append(stop(scratch / "project", stage, way, moment))
+            bar.update()
     wrong = [fault for end in ends for fault in end.faults()]
     found = {"stops": len(ends), "wrong": wrong, "ways": {way: _figures(ends, way) for way in WAYS}}
     print(f"written to {write_result('stops', found)}")

@@ -11,16 +11,14 @@ Exit code 0 where all are the same, 1 where any differs: then their names are pr
 """
 
 import argparse
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from benchmarks.environment import run_benchmark
-from benchmarks.smoke import STAGES, commit, differing, dvc, lay_out, outputs, run, summary_of
+from benchmarks.smoke import STAGES, commit, differing, dvc, lay_out, outputs, run, scratch_folder, summary_of
 
 #: Folder → workers of `synthesize`.
 COPIES = {"one": 1, "a folder with blanks": 2}
@@ -37,17 +35,11 @@ def reproduce(folder: Path, bar: Any) -> dict[str, str]:
 
 def verify(options: argparse.Namespace) -> None:
     """Reproduce twice, compare, tell."""
-    scratch = Path(tempfile.mkdtemp(prefix="semdefect-verify-"))
-    try:
+    with scratch_folder("verify", options.keep) as scratch:
         for name, workers in COPIES.items():  # both now: this working tree may change meanwhile
             commit(lay_out(scratch / name, synthesize={"workers": workers}))
         with tqdm(total=len(COPIES) * len(STAGES), desc="verify", unit="stage", disable=None, leave=False) as bar:
             first, second = (reproduce(scratch / name, bar) for name in COPIES)
-    finally:
-        if options.keep:
-            print(f"kept in {scratch}")
-        else:
-            shutil.rmtree(scratch, ignore_errors=True)
     different = differing(first, second)
     if different:
         sys.exit(f"error: {len(different)} of {len(first)} outputs differ between two runs:\n{summary_of(different)}")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager, suppress
@@ -90,6 +91,8 @@ def orderly(stopped: str, at_once: bool = False) -> Iterator[None]:
     """
     _answer_signals(_stopping_at_once(stopped) if at_once else _stop)
     sys.unraisablehook = _silent_when_stopped
+    # What joblib says where a stop leaves results that nobody takes, beside the sentence.
+    warnings.filterwarnings("ignore", message=r"\d+ tasks (which were still|have been success)", category=UserWarning)
     try:
         yield
     except UserError as error:
@@ -134,8 +137,6 @@ def _alone(program: str) -> Iterator[None]:
             raise UserError(
                 f"{program} is running in this folder, perhaps since DVC was killed: wait for its end, or end it"
             ) from None
-        except NotImplementedError:  # a file system without locks
-            pass
         for folder in _WRITTEN:
             remove_unfinished(Path(folder))
         yield
