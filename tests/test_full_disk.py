@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from samples import image_set, tiny_network
 
 from semdefect import CLASSES, training_data
-from semdefect.balance import Job, write_image
+from semdefect.balance import Job, write_images
 from semdefect.calibration import review_all
 from semdefect.checkpoint import Checkpoint, Progress
 from semdefect.edge.metadata import ModelMetadata
@@ -56,7 +56,7 @@ def curves() -> None:
         (checkpoint, ".scratch/stage/state.safetensors"),
         (lambda: training_data.kept_images(1, 64, 1, 0, 64), ".scratch/fresh/1.safetensors"),
         (exported, "edge/student.onnx"),
-        (lambda: write_image(Job("via", 0, 1), Path("images"), 224), "images/via/00000_rendered.png"),
+        (lambda: write_images([Job("via", 0, 1)], Path("images"), 224, 1), "images/via/00000_rendered.png"),
         (lambda: save_figure(Figure(), Path("metrics/figure.png")), "metrics/figure.png"),
         (curves, "metrics"),
     ],
