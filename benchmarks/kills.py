@@ -155,11 +155,15 @@ def kill_once(folder: Path, stage: str, delay: float, victim: str) -> str | floa
     """Start ``stage``, kill the ``victim`` after ``delay`` s.
 
     Returns:
-        What was killed, the group where there was no ``victim`` then; or after how many seconds DVC ended, if before.
+        What was killed, the group where there was no ``victim`` then; or after how many seconds DVC ended, if before:
+        0 where it took the stage from its run-cache, having been killed between that and dvc.lock.
     """
     running = Running(folder, stage)
     if not running.begun():
-        raise UserError(f"dvc repro {stage} did not run its stage: {running.output().strip()[-2000:]}")
+        said = running.output()
+        if running.dvc.returncode:
+            raise UserError(f"dvc repro {stage} did not run its stage: {said.strip()[-2000:]}")
+        return 0.0
     started = time.monotonic()
     with suppress(subprocess.TimeoutExpired):
         running.dvc.wait(delay)
@@ -199,7 +203,7 @@ def kill_stage(folder: Path, stage: str, kills: int, seconds: float, rng: random
         bar.set_postfix_str(f"{stage}, {victim} after {delay:.1f} s")
         killed = kill_once(folder, stage, delay, victim)
         if not isinstance(killed, str):  # it ended before, as what is resumed does, or the machine is less busy now
-            seconds = killed if anew else seconds
+            seconds = killed if anew and killed else seconds
             continue
         counts[killed] += 1
         moments.append(round(delay / seconds, 2))

@@ -24,12 +24,14 @@ from semdefect.rounding import add_rounding
 SEM_WEIGHTS = Path(__file__).parent / "weights"
 #: Standard deviation (full scale 1) under which an image counts as flat; keeps its noise from being blown up.
 FLAT = 0.02
-#: Blocks of a MobileNet whose mean activations tell whether an image is of a kind that was trained on: those before the
+#: Blocks of a MobileNet whose activations tell whether an image is of a kind that was trained on: those before the
 #: network has forgotten what its classes do not need.
 EARLY = 4
+#: What is taken of each of their channels: mean, deviation and maximum over the image.
+_STATISTICS = 3
 #: Larger weight files are refused unread; the largest ConvNeXt of timm has 3.4 GB.
 MAX_BYTES = 2**32
-#: Hidden units between those means and the score.
+#: Hidden units between these statistics and the score.
 HIDDEN = 128
 #: Channels of the head of a fast student.
 WIDE = 288
@@ -89,19 +91,19 @@ class SemNetwork(nn.Module):
 
     def add_unknown(self) -> None:
         """Give a network with a MobileNetV3 a score of how unlike its training an image is; see `semdefect.unknown`."""
-        widths = [_width(block) for block in self.backbone.blocks[:EARLY]]
-        self.unknown = nn.Sequential(nn.Linear(sum(widths), HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1), nn.Sigmoid())
+        inputs = _STATISTICS * sum(_width(block) for block in self.backbone.blocks[:EARLY])
+        self.unknown = nn.Sequential(nn.Linear(inputs, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1), nn.Sigmoid())
 
-    def early_means(self, images: Tensor) -> Tensor:
-        """What the score of unknown images sees: means ``[N, F]`` of each channel behind the first `EARLY` blocks."""
-        return _means(self._blocks(self._standard(images)))
+    def early_statistics(self, images: Tensor) -> Tensor:
+        """What the score of unknown images sees, ``[N, F]``: see `_statistics`."""
+        return _statistics(self._blocks(self._standard(images)))
 
     def answers(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits ``[N, 8]`` and how ``unknown [N]``, 0..1, each of ``images [N, 1, H, W]`` is: what is exported."""
         assert self.unknown is not None
         blocks = self._blocks(self._standard(images))
         logits, _ = self._logits(blocks[-1], blocks[self._stride_16])
-        return logits, self.unknown(_means(blocks))[:, 0]
+        return logits, self.unknown(_statistics(blocks))[:, 0]
 
     def forward(self, images: Tensor, with_cells: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Logits ``[N, 8]`` of ``images [N, 1, H, W]``; ``with_cells`` adds cell logits ``[N, 8, R/16, R/16]``."""
@@ -179,8 +181,17 @@ def _feature_info(backbone: Any) -> list[dict[str, Any]]:
     return levels
 
 
-def _means(blocks: list[Tensor]) -> Tensor:
-    return torch.cat([values.mean(dim=(2, 3)) for values in blocks[:EARLY]], dim=1)
+def _statistics(blocks: list[Tensor]) -> Tensor:
+    """Mean, deviation and maximum ``[N, F]`` of each channel behind the first `EARLY` of ``blocks``.
+
+    Means alone say how much of a texture there is, the other two how it is spread: a photograph has it in places.
+    """
+    parts = []
+    for values in blocks[:EARLY]:
+        mean = values.mean(dim=(2, 3), keepdim=True)
+        deviation = (values - mean).square().mean(dim=(2, 3)).sqrt()
+        parts += [mean[:, :, 0, 0], deviation, values.amax(dim=(2, 3))]
+    return torch.cat(parts, dim=1)
 
 
 def standardise(images: Tensor) -> Tensor:

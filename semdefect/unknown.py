@@ -50,7 +50,7 @@ def learn_unknown(
     known = data.sample(examples, seed).pixels
     strange = outliers(len(known), known.shape[-1], seed)
     set_precision(network, precision)
-    sides = [_early_means(network, pixels, seed) for pixels in (known, strange)]
+    sides = [_early_statistics(network, pixels, seed) for pixels in (known, strange)]
     set_precision(network, "fp32")
     scaler = StandardScaler().fit(np.concatenate(sides))
     examples_of_both, truth = scaler.transform(np.concatenate(sides)), np.repeat([0, 1], len(known))
@@ -65,13 +65,13 @@ def outliers(count: int, resolution: int, seed: int) -> Tensor:
 
 
 @torch.no_grad()
-def _early_means(network: SemNetwork, pixels: Tensor, seed: int) -> NDArray[np.float64]:
+def _early_statistics(network: SemNetwork, pixels: Tensor, seed: int) -> NDArray[np.float64]:
     network.eval()
     generator, device = torch.Generator().manual_seed(seed), next(network.parameters()).device
     parts = []
     for batch in pixels.split(64):
         views, _ = random_views(batch, torch.zeros(len(batch), 1, MASK_SIZE, MASK_SIZE), generator)
-        parts.append(network.early_means(views.to(device)).cpu())
+        parts.append(network.early_statistics(views.to(device)).cpu())
     return torch.cat(parts).double().numpy()
 
 
