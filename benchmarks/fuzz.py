@@ -4,10 +4,10 @@
     python -m benchmarks.fuzz --images 300 --files 60 --seed 7 --keep found/
 
 Images of all formats go through `semdefect classify` (every 25th through `semdefect score`), ONNX models through
-`EdgeClassifier`, manifests, parameters, weight files (`init: PATH`), result files (`--resume`) and lists of hashes
-through what reads them. Equal seeds give equal files. A finding is: an exception that is no UserError, a message that
-is not one sentence with the file's name, a dead process, more than 5 s of processor time, more than 1500 MB of peak
-memory.
+`EdgeClassifier`, manifests, parameters, weight files (`init: PATH`), result files (`--resume`), lists of hashes and
+archives of images through what reads them. Equal seeds give equal files. A finding is: an exception that is no
+UserError, a message that is not one sentence with the file's name, a dead process, more than 5 s of processor time,
+more than 1500 MB of peak memory.
 Writes benchmarks/results/fuzz.json; ends with 1 where something was found.
 """
 
@@ -28,10 +28,10 @@ from tqdm import tqdm
 from benchmarks import fuzz_files, fuzz_images
 from benchmarks.environment import run_benchmark, write_result
 from benchmarks.fuzz_worker import MOST_MB, MOST_SECONDS, Report, Worker
-from benchmarks.mutations import mutated, mutated_png, mutated_text
+from benchmarks.mutations import mutated, mutated_archive, mutated_png, mutated_text
 
-#: Of the files that are no images, how many are of which kind; the last three come on top of ``--files``.
-SHARES = {"onnx": 0.5, "manifest": 0.25, "params": 0.25, "weights": 0.1, "results": 0.05, "sums": 0.05}
+#: Of the files that are no images, how many are of which kind; the last four come on top of ``--files``.
+SHARES = {"onnx": 0.5, "manifest": 0.25, "params": 0.25, "weights": 0.1, "results": 0.05, "sums": 0.05, "archive": 0.05}
 #: Every so many images go through `semdefect score`.
 SCORED = 25
 
@@ -95,6 +95,7 @@ def file_cases(number: int, seed: int, models: list[bytes], weights: list[bytes]
             mutated_text,
             [f"{hashlib.sha256(models[0]).hexdigest()}  tiny.onnx\n{'cd' * 32}  other.onnx\n".encode()],
         ),
+        "archive": (mutated_archive, [fuzz_files.archive()]),
     }
     for order, (kind, (damage, samples)) in enumerate(tables.items()):
         for index in range(round(number * SHARES[kind])):
@@ -125,7 +126,10 @@ def run(cases: Iterator[Case], total: int, model: Path, keep: Path | None) -> tu
 
 
 def _suffix(case: Case) -> str:
-    endings = {"onnx": ".onnx", "manifest": ".csv", "params": ".yaml", "weights": ".safetensors", "results": ".csv"}
+    endings = {
+        "onnx": ".onnx", "manifest": ".csv", "params": ".yaml", "weights": ".safetensors", "results": ".csv",
+        "archive": ".tar",
+    }  # fmt: skip
     return endings.get(case.kind, ".png")
 
 

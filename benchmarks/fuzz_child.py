@@ -124,6 +124,14 @@ def check_sums(model: Path) -> Target:
     return _target(beside, named=False)
 
 
+def open_members(_: Path) -> Target:
+    """``open_image`` of each image that the archive held before the damage."""
+    from benchmarks.fuzz_files import MEMBERS
+    from semdefect.archive import open_image
+
+    return _target(lambda path: [open_image(path / member) for member in MEMBERS])
+
+
 TARGETS: dict[str, Callable[[Path], Target]] = {
     "image": classify,
     "score": score,
@@ -133,6 +141,7 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     "weights": load_weights,
     "results": resume,
     "sums": check_sums,
+    "archive": open_members,
 }
 
 

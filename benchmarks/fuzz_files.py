@@ -1,5 +1,6 @@
 """Valid files of every other kind that semdefect reads, and damage that keeps an ONNX file an ONNX file."""
 
+import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,10 +15,15 @@ from safetensors.numpy import save
 
 from benchmarks.mutations import EXTREMES, PIECES, mutated, mutated_text
 from semdefect import CLASSES
+from semdefect.archive import tar_bytes
 from semdefect.edge.guard import Guard
 from semdefect.edge.image import SIZE
 from semdefect.edge.metadata import METADATA_KEY, ModelMetadata
+from semdefect.manifest import LEAST_SIZE
 from semdefect.params import PARAMS
+
+#: Names in `archive`.
+MEMBERS = ("bridge/00000_rendered.png", "clean/00001_rendered.png")
 
 #: Operators that a damaged file may ask for, of which half are refused.
 OPERATORS = (
@@ -202,6 +208,18 @@ def manifest() -> bytes:
         for index, name in enumerate(CLASSES * 4)
     ]
     return (columns + "".join(rows[:30])).encode()
+
+
+def archive() -> bytes:
+    """An archive of `MEMBERS`, images of 64 px."""
+    return tar_bytes((name, _png(seed)) for seed, name in enumerate(MEMBERS))
+
+
+def _png(seed: int) -> bytes:
+    file = io.BytesIO()
+    noise = np.random.default_rng(seed).integers(0, 256, (LEAST_SIZE, LEAST_SIZE), np.uint8)
+    Image.fromarray(noise).save(file, "PNG")
+    return file.getvalue()
 
 
 def parameters() -> bytes:

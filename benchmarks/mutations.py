@@ -18,6 +18,9 @@ PIECES = (
     "{a: " * 1000, "é", "\u2028", "٣", "\x85", "x" * 20_000, "x" * 200_000, "1:2:3:4:5",
 )  # fmt: skip
 
+#: Length of a header of a tar archive, and where in it its sum stands.
+_HEADER, _SUM = 512, slice(148, 156)
+
 Mutation = Callable[[bytearray, Generator], None]
 
 
@@ -108,6 +111,26 @@ def with_checksums(content: bytes) -> bytes:
             break
         struct.pack_into(">I", fixed, end, zlib.crc32(fixed[position + 4 : end]))
         position = end + 4
+    return bytes(fixed)
+
+
+def mutated_archive(content: bytes, others: Sequence[bytes], rng: Generator) -> bytes:
+    """`mutated`, the header of the first member in half of the cases; sums of headers mostly fit again."""
+    if rng.random() < 0.5:
+        damaged = mutated(content, others, rng)
+    else:
+        damaged = mutated(content[:_HEADER], [content], rng)[:_HEADER].ljust(_HEADER, b"\0") + content[_HEADER:]
+    return with_sums(damaged) if rng.random() < 0.7 else damaged
+
+
+def with_sums(content: bytes) -> bytes:
+    """A tar archive with the right sum for each header, which is a block that says ``ustar``, or the first."""
+    fixed = bytearray(content)
+    for begin in range(0, len(fixed) - _HEADER + 1, _HEADER):
+        header = fixed[begin : begin + _HEADER]
+        if begin == 0 or header[257:262] == b"ustar":
+            header[_SUM] = b" " * 8
+            fixed[begin : begin + _HEADER] = header[: _SUM.start] + b"%06o\0 " % sum(header) + header[_SUM.stop :]
     return bytes(fixed)
 
 

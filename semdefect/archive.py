@@ -18,6 +18,8 @@ from semdefect.errors import UserError
 
 #: Archives whose places of images are remembered: 0.2 MB each for a thousand images.
 REMEMBERED = 128
+#: Larger members are refused unread: a picture of 1024 x 1024 gray values takes 1 MiB at most.
+MAX_MEMBER = 2**22
 _BLOCK = tarfile.BLOCKSIZE
 
 
@@ -51,7 +53,7 @@ def read_member(archive: Path, member: str) -> bytes:
     """The bytes of a ``member`` of an ``archive``.
 
     Raises:
-        UserError: the archive is missing or damaged, or has no such member.
+        UserError: the archive is missing or damaged, has no such member, or one larger than `MAX_MEMBER`.
     """
     try:
         with archive.open("rb") as file:
@@ -60,6 +62,11 @@ def read_member(archive: Path, member: str) -> bytes:
             if member not in known:
                 raise UserError(f"{archive} has no {member}: write the archive again, or take the manifest beside it")
             offset, size = known[member]
+            if size > MAX_MEMBER:
+                raise UserError(
+                    f"{archive}: {member} is larger than {MAX_MEMBER // 2**20} MiB, which no image of a data set is; "
+                    f"write the archive again"
+                )
             return os.pread(file.fileno(), size, offset)
     except OSError as fault:
         raise UserError(f"{archive}: {fault.strerror or fault}; check path and permissions") from None

@@ -56,11 +56,14 @@ def read_manifest(path: Path) -> list[Row]:
     """The rows of a manifest or of a split.
 
     Raises:
-        UserError: the file is missing or too large, a column or value is wrong, or an image path leaves the data
-            folder, be it by a link.
+        UserError: the file is missing, too large or no regular file, a column or value is wrong, or an image path
+            leaves the data folder, be it by a link.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
+        status = path.stat()
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # opening a pipe waits for its writer
+            raise UserError(f"{path} is a device or a pipe: pass a manifest.csv")
+        if status.st_size > MAX_BYTES:
             raise UserError(f"{path} is larger than {MAX_BYTES // 2**20} MiB, which no manifest is; run `dvc repro`")
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)

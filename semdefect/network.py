@@ -18,10 +18,13 @@ from semdefect import CLASSES
 from semdefect.atomic import replacing
 from semdefect.edge.digest import check_digest
 from semdefect.errors import UserError
+from semdefect.params import LARGEST_RESOLUTION, LEAST_RESOLUTION
 from semdefect.rounding import add_rounding
 
 #: Weights that `pretrain` made from rendered images, one file an architecture; part of the package.
 SEM_WEIGHTS = Path(__file__).parent / "weights"
+#: Networks that a checkpoint may be, as a pattern of timm's names.
+FAMILIES = ("convnext*", "mobilenetv3*")
 #: Standard deviation (full scale 1) under which an image counts as flat; keeps its noise from being blown up.
 FLAT = 0.02
 #: Blocks of a MobileNet whose activations tell whether an image is of a kind that was trained on: those before the
@@ -375,8 +378,18 @@ def load_network(path: Path) -> SemNetwork:
 
 
 def _described(about: dict[str, Any]) -> SemNetwork:
-    """A network as the metadata of a checkpoint describe it, of random weights."""
-    network = SemNetwork(about["model"], about["resolution"])
+    """A network as the metadata of a checkpoint describe it, of random weights.
+
+    Raises:
+        ValueError: its model is not of `FAMILIES`, or its resolution is none that `params.yaml` may ask for.
+        LookupError, TypeError, RuntimeError, AttributeError: the metadata lack something, or do not go together.
+    """
+    model, resolution = about["model"], about["resolution"]
+    if model not in timm.list_models(list(FAMILIES)):  # else timm takes names that fetch from a hub or a folder
+        raise ValueError("another network")
+    if type(resolution) is not int or not LEAST_RESOLUTION <= resolution <= LARGEST_RESOLUTION:
+        raise ValueError("another resolution")
+    network = SemNetwork(model, resolution)
     if about.get("rounded"):
         network.add_rounding()
     if about.get("short"):

@@ -1,5 +1,6 @@
 """``params.yaml`` as checked, typed objects."""
 
+import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -14,12 +15,17 @@ from semdefect.manifest import LARGEST_SIZE, LEAST_SIZE
 PARAMS = "params.yaml"
 #: Larger parameter files are refused unread, as are deeper ones.
 MAX_BYTES, MAX_DEPTH = 2**16, 20
+#: Bits of a whole number; no parameter needs more, and Python prints none of 15 000.
+MAX_BITS = 64
+#: Sides in px that a network may work at.
+LEAST_RESOLUTION, LARGEST_RESOLUTION = 32, 224
 #: Of more faults, the number is told.
 MAX_FAULTS = 4
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Within = Annotated[float, Field(gt=0, lt=1)]
+Resolution = Annotated[int, Field(ge=LEAST_RESOLUTION, le=LARGEST_RESOLUTION)]
 
 
 class Block(BaseModel):
@@ -54,7 +60,9 @@ class Synthesize(Block):
     @classmethod
     def _is_an_address(cls, address: str) -> str:
         if address and not re.fullmatch(r"(tcp|tls)://[^\s/]+:\d{1,5}", address):
-            raise ValueError(f'{address!r} is no address of a Dask scheduler: write tcp://host:8786, or "" for none')
+            raise ValueError(
+                f'{_short(repr(address))} is no address of a Dask scheduler: write tcp://host:8786, or "" for none'
+            )
         return address
 
 
@@ -82,8 +90,8 @@ class Training(Block):
     real_share: Annotated[float, Field(ge=0, lt=1)]
     fresh_per_class: Annotated[int, Field(ge=0, le=100_000)]
     fresh_size: Annotated[int, Field(ge=32, le=1024)]
-    start_resolution: Annotated[int, Field(ge=32, le=224)]
-    resolution: Annotated[int, Field(ge=32, le=224)]
+    start_resolution: Resolution
+    resolution: Resolution
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=2)]
     optimizer: Literal["adamw", "muon"]
@@ -97,9 +105,10 @@ class Training(Block):
     @field_validator("init")
     @classmethod
     def _start_exists(cls, init: str) -> str:
-        if init not in ("scratch", "sem", "imagenet") and not Path(init).is_file():
+        # `Path.is_file` raises on a name that is too long for the system
+        if init not in ("scratch", "sem", "imagenet") and not os.path.isfile(init):  # noqa: PTH113
             raise ValueError(
-                f"there is no file {init!r}: use scratch, sem, imagenet or the path of a .safetensors file"
+                f"there is no file {_short(repr(init))}: use scratch, sem, imagenet or the path of a .safetensors file"
             )
         return init
 
@@ -131,7 +140,7 @@ class Distill(Student):
     method: Literal["kl", "standardised", "dist"]
     alpha: Share
     temperature: Positive
-    fast_resolution: Annotated[int, Field(ge=32, le=224)]
+    fast_resolution: Resolution
     fast_epochs: Annotated[int, Field(ge=1)]
     fast_learning_rate: Positive
 
@@ -253,7 +262,7 @@ def load_shaped(path: str | Path, shape: type[Shape]) -> Shape:
         if own:
             raise UserError(f"{path} is not in {Path.cwd()}: run stages from the repository's root") from None
         raise UserError(f"{path} is not there: check the path, and that you are in the repository's root") from None
-    except (yaml.YAMLError, ValueError, OSError) as broken:
+    except (yaml.YAMLError, ValueError, OverflowError, OSError) as broken:
         raise UserError(f"{path} cannot be read as YAML: {' '.join(str(broken).split())[:300]}") from None
     if not isinstance(content, dict):
         hint = f"restore it with git checkout {path}" if own else f"start from a copy of {PARAMS}"
@@ -265,9 +274,12 @@ def _content(path: Path) -> Any:
     """What a YAML file holds.
 
     Raises:
-        ValueError: it is too large.
+        ValueError: it is too large, or no regular file.
+        OverflowError: it holds a number that is too large.
         YAMLError: it is no YAML that `_Loader` takes, which is a SafeLoader.
     """
+    if path.exists() and not path.is_file():  # opening a pipe waits for who writes into it
+        raise ValueError("it is no regular file")
     with path.open("rb") as file:
         text = file.read(MAX_BYTES + 1)
     if len(text) > MAX_BYTES:
@@ -283,7 +295,7 @@ class _Loader(yaml.SafeLoader):
     """Refuses what a parameter file does not need and what harms.
 
     That is a key that stands twice, of which YAML would take the last in silence; aliases, by which a few lines become
-    billions; and deep nesting.
+    billions; deep nesting; and whole numbers that are too large to be printed in a message.
     """
 
     _depth = 0
@@ -305,3 +317,14 @@ class _Loader(yaml.SafeLoader):
         if twice:
             raise yaml.constructor.ConstructorError(None, None, f"{twice[0]} stands twice", node.start_mark)
         return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        number: int = super().construct_yaml_int(node)
+        if number.bit_length() > MAX_BITS:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"a whole number has more than {MAX_BITS} bits", node.start_mark
+            )
+        return number
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)

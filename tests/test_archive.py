@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 from samples import texture
 
-from semdefect.archive import open_image, read_member, tar_bytes
+from semdefect.archive import MAX_MEMBER, open_image, read_member, tar_bytes
 from semdefect.errors import UserError
+from semdefect.manifest import LARGEST_SIZE
 
 
 def png(seed: int) -> bytes:
@@ -91,6 +92,28 @@ def test_a_damaged_archive_is_named(archive, spoil):
 def test_a_member_that_is_missing_or_no_picture_is_named(archive, member, fault):
     with pytest.raises(UserError, match=fault):
         open_image(archive / member)
+
+
+@pytest.mark.parametrize("size", [MAX_MEMBER + 1, 2**38])
+def test_a_member_that_is_too_large_is_not_read(tmp_path, size):
+    """A file with a hole in it claims gigabytes and takes a kilobyte on the disk."""
+    header = tarfile.TarInfo("via/a.png")
+    header.size = size
+    with (tmp_path / "big.tar").open("wb") as file:
+        file.write(header.tobuf(tarfile.GNU_FORMAT))
+        file.truncate(512 + -(-size // 512) * 512 + 1024)
+    with pytest.raises(UserError, match=r"big\.tar: via/a\.png is larger than 4 MiB") as refused:
+        open_image(tmp_path / "big.tar/via/a.png")
+    assert "\n" not in str(refused.value)
+
+
+def test_the_largest_picture_of_a_data_set_fits(tmp_path):
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (LARGEST_SIZE, LARGEST_SIZE), np.uint8)
+    Image.fromarray(noise).save(file, "PNG")
+    (tmp_path / "x.tar").write_bytes(tar_bytes([("via/a.png", file.getvalue())]))
+    assert open_image(tmp_path / "x.tar/via/a.png").size == (LARGEST_SIZE, LARGEST_SIZE)
+    assert len(file.getvalue()) < MAX_MEMBER / 2
 
 
 def test_a_missing_archive_is_a_missing_file(tmp_path):

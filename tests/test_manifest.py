@@ -1,5 +1,7 @@
 """The manifest survives a round trip, and a damaged one is refused with its line."""
 
+import os
+
 import pytest
 from samples import row
 
@@ -169,3 +171,9 @@ def test_a_manifest_that_is_too_large_is_not_read(manifest):
         file.truncate(MAX_BYTES + 1)
     with pytest.raises(UserError, match="larger than 256 MiB"):
         read_manifest(manifest)
+
+
+def test_a_pipe_is_no_manifest(tmp_path):
+    os.mkfifo(tmp_path / "manifest.csv")
+    with pytest.raises(UserError, match=r"manifest\.csv is a device or a pipe"):
+        read_manifest(tmp_path / "manifest.csv")

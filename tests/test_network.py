@@ -340,3 +340,29 @@ def test_a_weight_file_that_is_too_large_is_not_read(tmp_path, monkeypatch):
         file.truncate(library.MAX_BYTES + 1)
     with pytest.raises(UserError, match=r"w\.safetensors is larger than 4 GiB"):
         create_network(STUDENT, 32, str(path))
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"model": "hf-hub:someone/mobilenetv3"},
+        {"model": "local-dir:secret"},
+        {"model": f"{STUDENT}.lamb_in1k"},
+        {"model": "resnet18"},
+        {"model": ["mobilenetv3_small_050"]},
+        {"resolution": 31},
+        {"resolution": 10**6},
+        {"resolution": 32.0},
+        {"resolution": True},
+        {"resolution": "32"},
+    ],
+)
+def test_a_checkpoint_that_claims_to_be_something_else_is_not_given_to_timm(student, tmp_path, monkeypatch, about):
+    """timm takes names that lead to a hub, or to any folder."""
+    save_network(student, tmp_path / "honest.safetensors")
+    said = {"model": STUDENT, "resolution": 32, "rounded": False, "short": False, "unknown": False} | about
+    tensors = load_file(tmp_path / "honest.safetensors")
+    save_file(tensors, tmp_path / "claims.safetensors", metadata={"semdefect": json.dumps(said)})
+    monkeypatch.setattr(library.timm, "create_model", lambda *_, **__: pytest.fail("given to timm"))
+    with pytest.raises(UserError, match="is not a checkpoint of this project"):
+        load_network(tmp_path / "claims.safetensors")

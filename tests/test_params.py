@@ -1,5 +1,6 @@
 """What a user who mistypes params.yaml is told before any work starts."""
 
+import os
 import re
 
 import pytest
@@ -193,6 +194,10 @@ def test_what_is_checked_can_be_written_again(tmp_path):
         ("base: " + "[" * 30 + "]" * 30, "nested too deeply"),
         ("base: " + "[" * 5000, "nested too deeply"),  # Python's own limit is no YAML error
         ("base: " + "9" * 5000, "digits"),  # nor is that of its numbers
+        ("base: {seed: 0x" + "f" * 5000 + "}", "more than 64 bits"),  # nor what it prints
+        ("base: {seed: 1" + ":1" * 4000 + "}", "more than 64 bits"),  # to the base of 60
+        ("base:\n  ? 0x" + "f" * 5000 + "\n  : 3", "more than 64 bits"),  # as a key neither
+        ("base: {seed: 1" + ":1" * 4000 + ".0}", "too large to convert to float"),
         ("base: 2026-99-99", "month"),  # nor that of its dates
         ("base: !!python/object/apply:os.system ['true']", "could not determine a constructor"),
         ("x" * (MAX_BYTES + 1), "larger than 64 KiB"),
@@ -204,6 +209,18 @@ def test_yaml_that_harms_is_refused_in_one_short_sentence(tmp_path, text, fault)
     with pytest.raises(UserError, match=rf"params\.yaml cannot be read as YAML: .*{fault}") as refused:
         load_params(path)
     assert "\n" not in str(refused.value) and len(str(refused.value)) < 500
+
+
+def test_a_start_file_with_a_name_that_no_system_takes_is_named_with_its_key():
+    message = fault(changed("distill.init", "a" * 5000))
+    assert "distill.init: there is no file 'aaa" in message and len(message) < 300
+    assert "distill.init: there is no file" in fault(changed("distill.init", "a\0b"))
+
+
+def test_a_pipe_is_no_parameter_file(tmp_path):
+    os.mkfifo(tmp_path / "params.yaml")
+    with pytest.raises(UserError, match=r"params\.yaml cannot be read as YAML: it is no regular file"):
+        load_params(tmp_path / "params.yaml")
 
 
 def test_of_many_faults_some_are_told(tmp_path):

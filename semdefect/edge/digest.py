@@ -57,6 +57,8 @@ def _listed(sums: Path) -> dict[str, str] | None:
     """File name to hash; None where there is no list."""
     broken = UserError(f"{sums}: is no list of SHA-256 sums; fetch it again, or write it with sha256sum")
     try:
+        if sums.exists() and not sums.is_file():  # opening a pipe waits for who writes into it
+            raise broken
         with sums.open("rb") as file:
             content = file.read(_MOST_BYTES)
         lines = content.decode("utf-8").splitlines()

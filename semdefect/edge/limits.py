@@ -26,9 +26,13 @@ MAX_BYTES = 2**29
 MAX_WEBP_PIXELS = 50_000_000
 MAX_RLE_PIXELS = 8_000_000
 
-#: A progressive JPEG goes over all of its pixels in each scan. Usual are 3 to 10 scans.
+#: A JPEG goes over all of its pixels in each scan: a progressive one, and one with a scan for each colour. Usual are 1
+#: to 10 scans.
 MAX_SCANNED_PIXELS = 2_000_000_000
 _SCAN = b"\xff\xda"
+
+# Within a TIFF, libtiff counts the scans, of each strip or tile by itself, and stops above 100 unless told otherwise.
+os.environ["LIBTIFF_JPEG_MAX_ALLOWED_SCAN_NUMBER"] = str(MAX_SCANNED_PIXELS // MAX_PIXELS)
 
 #: Images with more pixels or bytes are decoded one at a time, however many threads decode.
 _LARGE_PIXELS, _LARGE_BYTES = 10_000_000, 2**25
@@ -74,11 +78,11 @@ def check_scans(image: Image.Image, path: Path) -> None:
     Raises:
         UserError: its pixels times its scans are more than `MAX_SCANNED_PIXELS`.
     """
-    if image.format not in ("JPEG", "MPO") or not image.info.get("progressive"):
+    if image.format not in ("JPEG", "MPO"):
         return
     scans = path.read_bytes().count(_SCAN)  # within the data of a scan, 255 is followed by 0
     if scans * image.width * image.height > MAX_SCANNED_PIXELS:
-        raise UserError(f"{path}: is a JPEG that draws its pixels {scans} times; save it as PNG, or not progressive")
+        raise UserError(f"{path}: is a JPEG that draws its pixels {scans} times; save it as PNG, or with one scan")
 
 
 @contextmanager

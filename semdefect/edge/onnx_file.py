@@ -6,6 +6,7 @@ needs none: a message is a list of numbered fields, and the few that matter here
 Numbers and names are those of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3 (IR version 10).
 """
 
+import math
 from collections.abc import Iterator
 
 from semdefect.errors import UserError
@@ -21,6 +22,13 @@ OPERATORS = frozenset(
     b"Where".split()
 )
 
+#: Files with more fields are refused: reading them takes time, here and in ONNX Runtime. The largest file that the
+#: pipeline exports has 12 000.
+MAX_FIELDS = 100_000
+
+#: A tensor of more dimensions is none that a network needs; the largest here have 4.
+MAX_DIMS = 16
+
 #: A tensor may hold so many times as many numbers as its record has bytes: four-bit types pack two into one.
 _PACKED = 2
 
@@ -30,98 +38,112 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _Field = tuple[int, int, int, int]
 
 
+class _Message:
+    """The bytes of a file, of which some more fields may be read."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content, self._left = content, MAX_FIELDS
+
+    def fields(self, position: int, end: int) -> Iterator[_Field]:
+        """The fields of the protobuf message ``content[position:end]``; a number has its begin and end at 0.
+
+        Raises:
+            ValueError: it is none.
+            IndexError: it is cut off.
+            UserError: the file has more than `MAX_FIELDS`.
+        """
+        content = self.content
+        while position < end:
+            self._left -= 1
+            if self._left < 0:
+                raise UserError(f"has more than {MAX_FIELDS} fields, which no exported network needs")
+            tag, position = content[position], position + 1
+            if tag > 127:
+                tag, position = _varint(content, position - 1)
+            kind = tag & 7
+            if kind == _BYTES:
+                length, position = content[position], position + 1
+                if length > 127:
+                    length, position = _varint(content, position - 1)
+            elif kind == _VARINT:
+                value, position = _varint(content, position)
+                yield tag >> 3, value, 0, 0
+                continue
+            elif kind in (_FIXED64, _FIXED32):
+                length = 8 if kind == _FIXED64 else 4
+            else:
+                raise ValueError(f"wire type {kind}")
+            begin, position = position, position + length
+            if position > end:
+                raise ValueError("cut off")
+            yield tag >> 3, 0, begin, position
+
+
 def check_onnx(content: bytes) -> None:
     """Refuse an ONNX file that is more than arithmetic on tensors which it holds itself.
 
     Raises:
         UserError: it is no ONNX file, holds functions, subgraphs or training steps, uses an operator that is not one of
-            `OPERATORS`, refers to another file, or declares a tensor larger than the file. The reason, to stand after
-            the name of the file.
+            `OPERATORS`, refers to another file, declares a tensor larger than the file or of more than `MAX_DIMS`
+            dimensions, or has more than `MAX_FIELDS` fields. The reason, to stand after the name of the file.
     """
+    message = _Message(content)
     try:
-        for number, _, begin, end in _fields(content, 0, len(content)):
+        for number, _, begin, end in message.fields(0, len(content)):
             if number == 7:  # graph
-                _check_graph(content, begin, end)
+                _check_graph(message, begin, end)
             elif number in (20, 25):  # training_info, functions
                 raise UserError("holds functions or training steps")
     except (IndexError, ValueError):
         raise UserError("is no ONNX file, or is damaged") from None
 
 
-def _check_graph(content: bytes, begin: int, end: int) -> None:
-    for number, _, inner, stop in _fields(content, begin, end):
+def _check_graph(message: _Message, begin: int, end: int) -> None:
+    for number, _, inner, stop in message.fields(begin, end):
         if number == 1:  # node
-            _check_node(content, inner, stop)
+            _check_node(message, inner, stop)
         elif number == 5:  # initializer
-            _check_tensor(content, inner, stop)
+            _check_tensor(message, inner, stop)
         elif number == 15:  # sparse_initializer
             raise UserError("holds a sparse tensor")
 
 
-def _check_node(content: bytes, begin: int, end: int) -> None:
+def _check_node(message: _Message, begin: int, end: int) -> None:
     operator = domain = b""
-    for number, _, inner, stop in _fields(content, begin, end):
+    for number, _, inner, stop in message.fields(begin, end):
         if number == 4:  # op_type
-            operator = content[inner:stop]
+            operator = message.content[inner:stop]
         elif number == 5:  # attribute
-            _check_attribute(content, inner, stop)
+            _check_attribute(message, inner, stop)
         elif number == 7:  # domain
-            domain = content[inner:stop]
+            domain = message.content[inner:stop]
     if operator not in OPERATORS or domain not in (b"", b"ai.onnx"):
         name = (domain + b"." + operator if domain else operator)[:60].decode("ascii", "backslashreplace")
         raise UserError(f"uses the operator {name!r}, which is none of those that an exported network needs")
 
 
-def _check_attribute(content: bytes, begin: int, end: int) -> None:
-    for number, _, inner, stop in _fields(content, begin, end):
+def _check_attribute(message: _Message, begin: int, end: int) -> None:
+    for number, _, inner, stop in message.fields(begin, end):
         if number in (5, 10):  # t, tensors
-            _check_tensor(content, inner, stop)
+            _check_tensor(message, inner, stop)
         elif number in (6, 11, 22, 23):  # g, graphs, sparse_tensor, sparse_tensors
             raise UserError("holds a graph within its graph, or a sparse tensor")
 
 
-def _check_tensor(content: bytes, begin: int, end: int) -> None:
-    numbers = 1
-    for number, value, inner, stop in _fields(content, begin, end):
+def _check_tensor(message: _Message, begin: int, end: int) -> None:
+    dims: list[int] = []
+    for number, value, inner, stop in message.fields(begin, end):
         if number == 1:  # dims, one by one or packed
-            for size in _varints(content, inner, stop) if inner else (value,):
-                numbers *= size
+            for size in _varints(message.content, inner, stop) if inner else (value,):
+                if len(dims) == MAX_DIMS:
+                    raise UserError(f"declares a tensor of more than {MAX_DIMS} dimensions")
+                dims.append(size)
         elif number == 13 or (number == 14 and value):  # external_data, data_location
             raise UserError("refers to another file for its weights")
         elif number == 6:  # string_data
             raise UserError("holds a tensor of text")
-    if numbers > _PACKED * (end - begin):
+    if math.prod(dims) > _PACKED * (end - begin):
         raise UserError(f"declares a tensor that does not fit into its {end - begin} bytes")
-
-
-def _fields(content: bytes, position: int, end: int) -> Iterator[_Field]:
-    """The fields of the protobuf message ``content[position:end]``; a number has its begin and end at 0.
-
-    Raises:
-        ValueError: it is none.
-        IndexError: it is cut off.
-    """
-    while position < end:
-        tag, position = content[position], position + 1
-        if tag > 127:
-            tag, position = _varint(content, position - 1)
-        kind = tag & 7
-        if kind == _BYTES:
-            length, position = content[position], position + 1
-            if length > 127:
-                length, position = _varint(content, position - 1)
-        elif kind == _VARINT:
-            value, position = _varint(content, position)
-            yield tag >> 3, value, 0, 0
-            continue
-        elif kind in (_FIXED64, _FIXED32):
-            length = 8 if kind == _FIXED64 else 4
-        else:
-            raise ValueError(f"wire type {kind}")
-        begin, position = position, position + length
-        if position > end:
-            raise ValueError("cut off")
-        yield tag >> 3, 0, begin, position
 
 
 def _varint(content: bytes, position: int) -> tuple[int, int]:

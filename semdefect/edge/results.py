@@ -13,6 +13,8 @@ from semdefect.errors import UserError
 
 #: Hexadecimal digits of the model file's SHA-256 that a row carries.
 DIGITS = 16
+#: No row is longer, in bytes: some 600, and the path of its image.
+MAX_LINE = 2**16
 
 
 class Results:
@@ -168,10 +170,16 @@ def _lock(file: FileIO, path: Path) -> None:
 
 
 def _end_of_rows(path: Path) -> int:
-    """Number of bytes up to the last line end: what follows is the half of a row."""
+    """Number of bytes up to the last line end: what follows is the half of a row.
+
+    Raises:
+        UserError: a line is longer than `MAX_LINE`.
+    """
     end = 0
     with path.open("rb") as file:
-        for line in file:
+        while line := file.readline(MAX_LINE + 1):
+            if len(line) > MAX_LINE:
+                raise UserError(f"{path}: has a line of more than {MAX_LINE // 2**10} KiB; name another file")
             end += len(line) if line.endswith(b"\n") else 0
     return end
 

@@ -1,5 +1,6 @@
 """A model file that is not the one that was written is refused."""
 
+import os
 import subprocess
 
 import pytest
@@ -47,6 +48,12 @@ def test_without_a_list_any_model_loads(listed):
     tamper(listed)
     (listed.parent / SUMS).unlink()
     EdgeClassifier(listed)
+
+
+def test_a_pipe_is_no_list(listed):
+    (listed.parent / SUMS).unlink()
+    os.mkfifo(listed.parent / SUMS)
+    assert "is no list of SHA-256 sums" in refusal(listed)
 
 
 def test_a_hash_given_by_hand_is_what_counts(listed):

@@ -1,6 +1,7 @@
 """Image files that are small and ask for much are refused by their header."""
 
 import io
+import struct
 import threading
 import time
 
@@ -50,6 +51,48 @@ def test_a_jpeg_that_draws_its_pixels_often(tmp_path, monkeypatch):
     last = content.rindex(b"\xff\xda")
     many = content[:last] + content[last:-2] * 30 + content[-2:]
     assert "draws its pixels" in refusal(tmp_path / "b.jpg", many)
+
+
+def one_colour_a_scan(side, more):
+    """A JPEG that is not progressive, with a scan for each of three colours, and the first ``more`` times again."""
+    content = bytearray(saved(Image.new("RGB", (16, 16)), "JPEG", subsampling=0))
+    start = content.index(b"\xff\xc0")
+    content[start + 5 : start + 9] = 2 * side.to_bytes(2, "big")
+
+    def scan(colour, tables):
+        return b"\xff\xda\x00\x08\x01" + bytes([colour, tables]) + b"\x00\x3f\x00" + bytes(2)
+
+    scans = scan(1, 0) * (1 + more) + scan(2, 0x11) + scan(3, 0x11)
+    return bytes(content[: content.index(b"\xff\xda")]) + scans + b"\xff\xd9"
+
+
+def test_a_sequential_jpeg_that_draws_its_pixels_often(tmp_path, monkeypatch):
+    """libjpeg goes over all pixels for each scan of one colour: 20 ms for 12 bytes, of 98 megapixels."""
+    monkeypatch.setattr(limits, "MAX_SCANNED_PIXELS", 20 * 64 * 64)
+    (tmp_path / "a.jpg").write_bytes(one_colour_a_scan(64, 0))
+    assert open_gray(tmp_path / "a.jpg").size == (64, 64)
+    assert "draws its pixels 33 times" in refusal(tmp_path / "b.jpg", one_colour_a_scan(64, 30))
+
+
+def in_a_tiff(jpeg, side):
+    """A TIFF of one strip, which is ``jpeg``."""
+    tags = {256: side, 257: side, 258: 8, 259: 7, 262: 1, 273: 8 + 2 + 9 * 12 + 4, 277: 1, 278: side, 279: len(jpeg)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + jpeg
+
+
+@pytest.mark.parametrize(("scans", "refused"), [(10, False), (40, True)])
+def test_a_jpeg_in_a_tiff_that_draws_its_pixels_often(tmp_path, scans, refused):
+    """libtiff stops above 100 scans by itself, which would take 10 s of 98 megapixels."""
+    content = saved(Image.new("L", (64, 64), 100), "JPEG", progressive=True)
+    last = content.rindex(b"\xff\xda")
+    many = content[:last] + content[last:-2] * (scans + 1 - content.count(b"\xff\xda")) + content[-2:]
+    (tmp_path / "a.tif").write_bytes(in_a_tiff(many, 64))
+    if refused:
+        with pytest.raises(UserError, match=r"a\.tif: is cut off or damaged"):
+            open_gray(tmp_path / "a.tif")
+    else:
+        assert open_gray(tmp_path / "a.tif").getextrema() == (100, 100)
 
 
 def test_a_file_that_is_too_long_is_not_read(tmp_path):

@@ -1,5 +1,8 @@
 """An ONNX file that is more than arithmetic on its own tensors is refused before ONNX Runtime sees it."""
 
+import math
+import time
+
 import numpy as np
 import onnx
 import pytest
@@ -16,6 +19,14 @@ from semdefect.errors import UserError
 @pytest.fixture
 def network(model) -> onnx.ModelProto:
     return onnx.load(model)
+
+
+def field(number: int, content: bytes) -> bytes:
+    """A field of a protobuf message that holds ``content``."""
+    length, rest = b"", len(content)
+    while rest > 127:
+        length, rest = length + bytes([rest & 127 | 128]), rest >> 7
+    return bytes([number << 3 | 2]) + length + bytes([rest]) + content
 
 
 def refusal(network: onnx.ModelProto) -> str:
@@ -74,10 +85,31 @@ def test_packed_dims_are_read_too(network) -> None:
     content = tensor.SerializeToString().removeprefix(b"\x08\x01")  # dims: 1
     huge = b"\x0a\x06" + b"\xff\xff\xff\xff\xff\x0f"  # the same field with a length
     assert TensorProto.FromString(huge + content).dims == [2**39 - 1]
-    graph = helper.make_graph([], "g", [], [], [])
-    graph_bytes = graph.SerializeToString() + b"\x2a" + bytes([len(huge + content)]) + huge + content
     with pytest.raises(UserError, match="does not fit"):
-        check_onnx(b"\x3a" + bytes([len(graph_bytes)]) + graph_bytes)
+        check_onnx(field(7, field(5, huge + content)))
+
+
+def test_many_dimensions_take_no_time() -> None:
+    """Their product, a number of a million digits, took 17 s of half a megabyte."""
+    begin = time.process_time()
+    with pytest.raises(UserError, match="a tensor of more than 16 dimensions"):
+        check_onnx(field(7, field(5, field(1, (b"\xff" * 8 + b"\x7f") * 60_000))))
+    assert time.process_time() - begin < 1
+
+
+@pytest.mark.parametrize("dims", [[], [0], [0, 4], [1] * 16])
+def test_no_dimensions_and_empty_ones_are_fine(network, dims) -> None:
+    network.graph.initializer.append(helper.make_tensor("t", TensorProto.FLOAT, dims, bytes(4 * math.prod(dims)), True))
+    check_onnx(network.SerializeToString())
+
+
+@pytest.mark.parametrize("wrap", [lambda fields: fields, lambda fields: field(7, field(1, fields))])
+def test_fields_without_number_are_refused(wrap) -> None:
+    """Each takes two bytes, and a microsecond to skip: some minutes for a file of the largest size."""
+    begin = time.process_time()
+    with pytest.raises(UserError, match="has more than 100000 fields"):
+        check_onnx(wrap(b"\x18\x00" * 2**21))
+    assert time.process_time() - begin < 1
 
 
 def test_subgraphs_functions_and_sparse_tensors_are_refused(network) -> None:

@@ -16,7 +16,7 @@ from semdefect import CLASSES
 from semdefect.edge import EdgeClassifier, rows
 from semdefect.edge.classifier import Failure, Prediction
 from semdefect.edge.metadata import METADATA_KEY
-from semdefect.edge.results import Results
+from semdefect.edge.results import MAX_LINE, Results
 from semdefect.errors import UserError
 
 FORMATS = ("jsonl", "csv")
@@ -122,6 +122,16 @@ def test_the_classes_of_the_model_are_columns(model, tmp_path):
         pass
     with pytest.raises(UserError, match=r"r.csv: .*its columns are not path, .*name another file"):
         Results(path, EdgeClassifier(model), resume=True)
+
+
+@pytest.mark.parametrize("line", [b"x" * (MAX_LINE + 1) + b"\n", b"x" * (MAX_LINE + 1)], ids=["whole", "cut off"])
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_line_without_end_is_not_read(model, tmp_path, kind, line):
+    path = tmp_path / f"r.{kind}"
+    path.write_bytes(line)
+    with pytest.raises(UserError, match=rf"r\.{kind}: has a line of more than 64 KiB; name another file"):
+        Results(path, EdgeClassifier(model), resume=True)
+    assert path.read_bytes() == line
 
 
 @pytest.mark.parametrize("kind", FORMATS)
