@@ -3,6 +3,7 @@
 Imports nothing that takes time.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -39,5 +40,13 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 def leave(sentence: str) -> None:
     """End the process at once with the exit code `STOPPED`, without a look at what it holds open."""
-    os.write(2, f"\nstopped; {sentence}\n".encode())
-    os._exit(STOPPED)
+    try:
+        tell(sentence)
+    finally:
+        os._exit(STOPPED)
+
+
+def tell(sentence: str) -> None:
+    """Say on standard error that the program was stopped; where nobody reads there any more, nothing is said."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"\nstopped; {sentence}\n".encode())
