@@ -22,12 +22,17 @@ from semdefect.workers import in_processes
 
 Result = TypeVar("Result")
 
-#: Seconds until a scheduler must have answered, until it must have a worker, and until the next result must be there.
+#: Seconds until a scheduler must have answered, until it must have a worker, and, where tasks are short,
+#: until the next result must be there.
 CONNECT, FIRST_WORKER, PATIENCE = 3, 5, 600
 
 
 def in_parallel(
-    function: Callable[..., Result], calls: Iterable[tuple[Any, ...]], workers: int, scheduler: str = ""
+    function: Callable[..., Result],
+    calls: Iterable[tuple[Any, ...]],
+    workers: int,
+    scheduler: str = "",
+    patience: float = PATIENCE,
 ) -> Iterator[Result]:
     """``function(*call)`` for each of ``calls``, in their order; ``calls`` is read as workers become free.
 
@@ -35,10 +40,11 @@ def in_parallel(
         function: at the top level of a module, as are the classes of what it takes and returns.
         workers: processes on this machine; 0 for every core. A cluster uses all that it has.
         scheduler: address of a Dask scheduler, ``tcp://host:8786``; empty for this machine.
+        patience: seconds within which a cluster has to return the next result.
 
     Raises:
         UserError: the cluster cannot be used, and why: packages are missing here, nobody answers at the address, it has
-            no workers, a worker would draw other pixels, or nothing came back for `PATIENCE` seconds.
+            no workers, a worker would draw other pixels, or nothing came back in time.
         Exception: whatever ``function`` or ``calls`` raise.
     """
     if not scheduler:
@@ -50,10 +56,10 @@ def in_parallel(
         tasks = (delayed(_alike)(expected, function, call) for call in calls)
         try:
             # joblib never hears of a task that a worker cannot even load: without a limit it would wait for ever.
-            yield from Parallel(n_jobs=-1, return_as="generator", timeout=PATIENCE)(tasks)
+            yield from Parallel(n_jobs=-1, return_as="generator", timeout=patience)(tasks)
         except TimeoutError:
             raise UserError(
-                f"the workers of {scheduler} returned nothing for {PATIENCE} seconds: look at their logs, and run again"
+                f"the workers of {scheduler} returned nothing for {patience:.0f} s: look at their logs, and run again"
             ) from None
 
 
