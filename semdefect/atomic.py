@@ -83,7 +83,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_files(folder: Path, names: Iterable[str]) -> Iterator[Path]:
-    """Yield an empty folder next to ``folder``; move the files ``names`` from there to ``folder`` when the block succeeds.
+    """Yield an empty folder next to ``folder``; move its files ``names`` into ``folder`` when the block succeeds.
 
     They are moved in this order, one by one. When the block raises, ``folder`` is left as it was.
     """

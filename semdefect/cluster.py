@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 from joblib import Parallel, delayed, parallel_config
 
 from semdefect import synthesis
@@ -65,12 +66,14 @@ def in_parallel(
 
 @cache
 def fingerprint() -> tuple[str, ...]:
-    """What decides an image's bytes: the renderer's sources, and the packages that draw and write."""
+    """What decides an image's bytes: the renderer's sources, the packages that draw and write, numpy's instructions."""
     sources = hashlib.sha256()
     for file in sorted(Path(synthesis.__file__).parent.rglob("*.py")):
         sources.update(file.read_bytes())
     packages = [f"{package} {version(package)}" for package in ("numpy", "pillow", "scipy")]
-    return (f"renderer {synthesis.RENDERER_VERSION} ({sources.hexdigest()[:12]})", *packages)
+    chosen = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+    instructions = f"numpy with {' '.join(chosen) or 'plain'} instructions"
+    return (f"renderer {synthesis.RENDERER_VERSION} ({sources.hexdigest()[:12]})", *packages, instructions)
 
 
 def _alike(expected: tuple[str, ...], function: Callable[..., Result], call: tuple[Any, ...]) -> Result:
@@ -84,7 +87,7 @@ def _require_alike(expected: tuple[str, ...], found: tuple[str, ...], where: str
         if ours != theirs:
             raise UserError(
                 f"the Dask worker on {where} has {theirs} and this machine {ours}, so that it would draw other images: "
-                f"install the same commit and requirements.txt there"
+                f"install the same commit and requirements.txt there, and start it as docs/scale.md says"
             )
 
 

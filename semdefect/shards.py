@@ -34,6 +34,7 @@ from semdefect.errors import UserError
 from semdefect.manifest import Row, read_manifest, write_manifest
 from semdefect.params import PARAMS, load_params
 from semdefect.stage import alone, orderly
+from semdefect.startup import start_again
 
 #: Images of a shard: 20 MB at 224 px, which a worker sends at once.
 PER_SHARD = 1000
@@ -203,5 +204,6 @@ def parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     options = parser().parse_args()
+    start_again()
     with orderly("the same command goes on after the whole shards"):
         run(options)

@@ -33,6 +33,16 @@ def settle() -> None:
             signal.signal(number, _leave)
 
 
+def start_again() -> None:
+    """Run this program from its beginning once more where numpy was imported without what `settle` tells it.
+
+    For programs in a package that the device imports too, where nothing may be settled.
+    """
+    if "NPY_DISABLE_CPU_FEATURES" not in os.environ:
+        os.environ["NPY_DISABLE_CPU_FEATURES"] = _OTHER_ROUNDING
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
 def _leave(number: int, frame: FrameType | None) -> None:
     """End at once: an exception in the middle of an import comes out as a traceback, or as another exception."""
     leave("nothing was begun")
