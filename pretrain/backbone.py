@@ -12,8 +12,9 @@ from accelerate import Accelerator
 
 from semdefect import CLASSES
 from semdefect.agreement import agreement_trainer
+from semdefect.atomic import replacing
 from semdefect.device import create_accelerator
-from semdefect.edge.digest import write_sums
+from semdefect.edge.digest import check_listed, replace_sum
 from semdefect.errors import UserError
 from semdefect.images import ImageSet
 from semdefect.losses import DistillationLoss
@@ -77,8 +78,10 @@ def pretrain(role: str, recipe: Training, base: Base, loss: Loss, helper: Path |
         helper: weights of a network that takes part in the loss.
 
     Raises:
-        UserError: model, weights to start from or number of images cannot be used.
+        UserError: model, weights to start from or number of images cannot be used, or weights in `SEM_WEIGHTS` are not
+            what was written.
     """
+    check_listed(SEM_WEIGHTS)
     check_architecture(recipe.model, ROLES[role], f"{role}.model")
     if not recipe.fresh_per_class:
         raise UserError(f"{role}.fresh_per_class is 0: pretraining has no other images")
@@ -115,8 +118,10 @@ def pretrain(role: str, recipe: Training, base: Base, loss: Loss, helper: Path |
         "taught_by": read_provenance(helper) if helper else {},
         "validation_accuracy": round(progress.history[progress.best_epoch - 1]["val/accuracy"], 4),
     }
-    save_network(load_network(trained), SEM_WEIGHTS / f"{recipe.model}.safetensors", provenance, half=True)
-    write_sums(sorted(SEM_WEIGHTS.glob("*.safetensors")))
+    file = SEM_WEIGHTS / f"{recipe.model}.safetensors"
+    with replacing(file) as unfinished:
+        save_network(load_network(trained), unfinished, provenance, half=True)
+        replace_sum(file, file_sha256(unfinished))  # a moment before the file is there: where that is all, git has both
     for checkpoint in checkpoints:
         checkpoint.discard()
 

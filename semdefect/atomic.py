@@ -5,7 +5,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,8 +65,10 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder next to ``path``; put it in the place of ``path`` when the block succeeds.
 
     All that is in it is flushed to the disk at once: file by file that takes 3 ms each, a third of what it takes to
-    draw an image. When the block raises, the folder goes and ``path`` is left as it was.
+    draw an image. When the block raises, the folder goes and ``path`` is left as it was. Where ``path`` is a link, it
+    stays one, and the folder that it leads to is replaced.
     """
+    path = path.resolve() if path.is_symlink() else path
     temporary = unfinished(path)
     remove_unfinished(path.parent, recursive=False)
     try:
@@ -74,11 +76,44 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             temporary.mkdir(parents=True)
             yield temporary
             os.sync()
-            shutil.rmtree(path, ignore_errors=True)
-            temporary.replace(path)
-            _flush(path.parent)
+            _exchange(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def replacing_files(folder: Path, names: Iterable[str]) -> Iterator[Path]:
+    """Yield an empty folder next to ``folder``; move its files ``names`` into ``folder`` when the block succeeds.
+
+    They are moved in this order, one by one. When the block raises, ``folder`` is left as it was.
+    """
+    temporary = unfinished(folder)
+    shutil.rmtree(temporary, ignore_errors=True)  # of a killed process that had this one's number
+    try:
+        with named(folder, temporary):
+            temporary.mkdir(parents=True)
+            yield temporary
+            folder.mkdir(exist_ok=True)
+            for name in names:
+                (temporary / name).replace(folder / name)
+            _flush(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _exchange(new: Path, path: Path) -> None:
+    """Move the folder ``new`` to ``path``. What was there is moved aside before, since its removal may end halfway."""
+    aside = unfinished(path.with_name(f"{path.name}.old"))
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            path.replace(aside)
+        new.replace(path)
+    except BaseException:  # a stop between the two too
+        if aside.is_dir() and not path.exists():
+            aside.replace(path)
+        raise
+    _flush(path.parent)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def remove_unfinished(folder: Path, recursive: bool = True) -> None:

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 from joblib import Parallel, delayed, parallel_config
 
 from semdefect import synthesis
@@ -22,12 +23,17 @@ from semdefect.workers import in_processes
 
 Result = TypeVar("Result")
 
-#: Seconds until a scheduler must have answered, until it must have a worker, and until the next result must be there.
+#: Seconds until a scheduler must have answered, until it must have a worker, and, where tasks are short,
+#: until the next result must be there.
 CONNECT, FIRST_WORKER, PATIENCE = 3, 5, 600
 
 
 def in_parallel(
-    function: Callable[..., Result], calls: Iterable[tuple[Any, ...]], workers: int, scheduler: str = ""
+    function: Callable[..., Result],
+    calls: Iterable[tuple[Any, ...]],
+    workers: int,
+    scheduler: str = "",
+    patience: float = PATIENCE,
 ) -> Iterator[Result]:
     """``function(*call)`` for each of ``calls``, in their order; ``calls`` is read as workers become free.
 
@@ -35,10 +41,11 @@ def in_parallel(
         function: at the top level of a module, as are the classes of what it takes and returns.
         workers: processes on this machine; 0 for every core. A cluster uses all that it has.
         scheduler: address of a Dask scheduler, ``tcp://host:8786``; empty for this machine.
+        patience: seconds within which a cluster has to return the next result.
 
     Raises:
         UserError: the cluster cannot be used, and why: packages are missing here, nobody answers at the address, it has
-            no workers, a worker would draw other pixels, or nothing came back for `PATIENCE` seconds.
+            no workers, a worker would draw other pixels, or nothing came back in time.
         Exception: whatever ``function`` or ``calls`` raise.
     """
     if not scheduler:
@@ -50,21 +57,23 @@ def in_parallel(
         tasks = (delayed(_alike)(expected, function, call) for call in calls)
         try:
             # joblib never hears of a task that a worker cannot even load: without a limit it would wait for ever.
-            yield from Parallel(n_jobs=-1, return_as="generator", timeout=PATIENCE)(tasks)
+            yield from Parallel(n_jobs=-1, return_as="generator", timeout=patience)(tasks)
         except TimeoutError:
             raise UserError(
-                f"the workers of {scheduler} returned nothing for {PATIENCE} seconds: look at their logs, and run again"
+                f"the workers of {scheduler} returned nothing for {patience:.0f} s: look at their logs, and run again"
             ) from None
 
 
 @cache
 def fingerprint() -> tuple[str, ...]:
-    """What decides an image's bytes: the renderer's sources, and the packages that draw and write."""
+    """What decides an image's bytes: the renderer's sources, the packages that draw and write, numpy's instructions."""
     sources = hashlib.sha256()
     for file in sorted(Path(synthesis.__file__).parent.rglob("*.py")):
         sources.update(file.read_bytes())
     packages = [f"{package} {version(package)}" for package in ("numpy", "pillow", "scipy")]
-    return (f"renderer {synthesis.RENDERER_VERSION} ({sources.hexdigest()[:12]})", *packages)
+    chosen = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+    instructions = f"numpy with {' '.join(chosen) or 'plain'} instructions"
+    return (f"renderer {synthesis.RENDERER_VERSION} ({sources.hexdigest()[:12]})", *packages, instructions)
 
 
 def _alike(expected: tuple[str, ...], function: Callable[..., Result], call: tuple[Any, ...]) -> Result:
@@ -78,7 +87,7 @@ def _require_alike(expected: tuple[str, ...], found: tuple[str, ...], where: str
         if ours != theirs:
             raise UserError(
                 f"the Dask worker on {where} has {theirs} and this machine {ours}, so that it would draw other images: "
-                f"install the same commit and requirements.txt there"
+                f"install the same commit and requirements.txt there, and start it as docs/scale.md says"
             )
 
 

@@ -52,12 +52,15 @@ def write_manifest(path: Path, rows: Iterable[Row]) -> None:
         writer.writerows(asdict(row).values() for row in sorted(rows, key=lambda row: row.path))
 
 
-def read_manifest(path: Path) -> list[Row]:
+def read_manifest(path: Path, folder: Path = IMAGES) -> list[Row]:
     """The rows of a manifest or of a split.
+
+    Args:
+        folder: where the caller opens their images, for a check of their paths.
 
     Raises:
         UserError: the file is missing, too large or no regular file, a column or value is wrong, or an image path
-            leaves the data folder, be it by a link.
+            leaves ``folder``, be it by a link.
     """
     try:
         status = path.stat()
@@ -69,7 +72,7 @@ def read_manifest(path: Path) -> list[Row]:
             reader = csv.DictReader(file)
             if reader.fieldnames != _COLUMNS:
                 raise UserError(f"{path}: the columns must be {', '.join(_COLUMNS)}; run `dvc repro` to rebuild it")
-            images = _Images(path.parent.parent / IMAGES.name)
+            images = _Images(folder)
             rows = [_row(path, number, cells, images) for number, cells in enumerate(reader, start=2)]
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run `dvc repro`") from None
@@ -86,13 +89,16 @@ class _Images:
     """A data folder, and what lies in it."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._root = os.path.realpath(folder)
         self._inner = cache(self._is_inner)
+        self._archive = cache(self._is_archive)
 
     def holds(self, image: Path) -> bool:
         """Whether ``image``, relative to the folder, lies in it whatever links lead there; also where it is missing."""
         if image.is_absolute() or ".." in image.parts:
             return False
+        image = next((part for part in image.parents if part.suffix == ".tar" and self._archive(str(part))), image)
         if not self._inner(str(image.parent)):
             return False
         path = os.path.join(self._root, image)  # noqa: PTH118, a manifest may have 10^5 rows
@@ -102,6 +108,10 @@ class _Images:
             return True
         target = os.path.realpath(path) if linked else path
         return self._below(target) or bool(_IN_CACHE.fullmatch(target))
+
+    def _is_archive(self, path: str) -> bool:
+        """Whether images are read from this file, which has to lie in the folder in their stead."""
+        return os.path.isfile(os.path.join(self._root, path))  # noqa: PTH113, PTH118
 
     def _is_inner(self, folder: str) -> bool:
         return self._below(os.path.realpath(os.path.join(self._root, folder)) + os.sep)  # noqa: PTH118
@@ -116,7 +126,7 @@ def _row(path: Path, number: int, cells: dict[str, str], images: _Images) -> Row
     if cells["class"] not in CLASSES:
         raise UserError(f"{path}, line {number}: {_shown(cells['class'])} is not one of {', '.join(CLASSES)}")
     if "\0" in cells["path"] or not images.holds(Path(cells["path"])):
-        raise UserError(f"{path}, line {number}: {_shown(cells['path'])} leaves {IMAGES}")
+        raise UserError(f"{path}, line {number}: {_shown(cells['path'])} leaves {images.folder}")
     for name in ("seed", "size"):
         if not cells[name].isdecimal() or len(cells[name]) > _DIGITS:
             raise UserError(

@@ -6,19 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from semdefect.archive import open_image
 from semdefect.atomic import replacing, write_json
 from semdefect.balance import redraw
 from semdefect.base_images import REAL
-from semdefect.edge.image import open_gray
 from semdefect.errors import UserError
 from semdefect.manifest import read_manifest
 from semdefect.sheet import TILE, contact_sheet
 from semdefect.synthesis import families_of, render
+from semdefect.workers import in_processes
 
 #: Images on a line of a sheet; with masks each takes two places.
 COLUMNS = 12
@@ -61,7 +62,7 @@ def pictures(labels: Sequence[str], n: int, seed: int, size: int, family: str | 
     if family and family not in families_of(labels[0]):
         raise UserError(f"{labels[0]} has no family {family}; it has {', '.join(families_of(labels[0]))}")
     jobs = [(label, seed + index, size, family) for label in labels for index in range(n)]
-    drawn = Parallel(n_jobs=-1 if len(jobs) > 50 else 1, return_as="generator")(delayed(_draw)(*job) for job in jobs)
+    drawn = in_processes((delayed(_draw)(*job) for job in jobs), -1 if len(jobs) > 50 else 1)
     return iter(tqdm(drawn, total=len(jobs), desc="render", unit="image", disable=None, leave=False))
 
 
@@ -78,7 +79,7 @@ def picture_of_row(path: str, manifest: Path) -> Picture:
         UserError: it lists no such image, the base image of a real one is gone, or what is drawn now is not what the
             manifest or the file beside it shows.
     """
-    rows = {row.path: row for row in read_manifest(manifest)}
+    rows = {row.path: row for row in read_manifest(manifest, manifest.parent)}
     below = Path(path)
     path = (below.relative_to(manifest.parent) if below.is_relative_to(manifest.parent) else below).as_posix()
     if path not in rows:
@@ -86,8 +87,9 @@ def picture_of_row(path: str, manifest: Path) -> Picture:
     row = rows[path]
     pixels, drawn = redraw(row, manifest.parent.parent / REAL.name)
     stored = manifest.parent / path
+    there = stored.is_file() or any(part.suffix == ".tar" and part.is_file() for part in stored.parents)
     other_box = drawn and " ".join(map(str, drawn.bbox or ())) != row.bbox
-    if other_box or (stored.is_file() and not np.array_equal(np.asarray(open_gray(stored)), pixels)):
+    if other_box or (there and not np.array_equal(np.asarray(open_image(stored)), pixels)):
         raise UserError(f"{path} would look different now (another renderer or base image): run `dvc repro synthesize`")
     mask, record = (drawn.mask, drawn.record) if drawn else (None, asdict(row))
     return Picture(Path(path).with_suffix("").as_posix(), row.label, f"{row.family} {row.seed}", pixels, mask, record)

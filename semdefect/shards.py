@@ -16,6 +16,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +24,24 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from semdefect.archive import decode, members, tar_bytes
+from semdefect.archive import decode, members, read_member, tar_bytes
 from semdefect.atomic import replacing, write_json
 from semdefect.balance import Job, draw_image, load_base_images, plan, sent_pixels
 from semdefect.base_images import REAL
-from semdefect.cluster import fingerprint, in_parallel
+from semdefect.cluster import PATIENCE, fingerprint, in_parallel
 from semdefect.edge.options import whole
 from semdefect.errors import UserError
 from semdefect.manifest import Row, read_manifest, write_manifest
 from semdefect.params import PARAMS, load_params
-from semdefect.stage import orderly
+from semdefect.stage import alone, orderly
+from semdefect.startup import start_again
 
 #: Images of a shard: 20 MB at 224 px, which a worker sends at once.
 PER_SHARD = 1000
 #: What a folder of shards was made from, so that a run does not go on with those of another.
 ORIGIN = "shards.json"
+#: What a core takes to draw: 20 ms for 224 x 224 px.
+_SECONDS_A_PIXEL = 0.02 / 224**2
 
 Bases = Sequence[NDArray[np.uint8] | None]
 
@@ -67,12 +71,17 @@ def write_shards(
     calls = ((name, own, size, [sent_pixels(job, size, scheduler) for job in own]) for name, own in missing.items())
     done = len(jobs) - sum(map(len, missing.values()))
     with tqdm(total=len(jobs), initial=done, desc="shards", unit="image", disable=None) as bar:
-        for name, rows, archive in in_parallel(draw_shard, calls, workers, scheduler):
+        for name, rows, archive in in_parallel(draw_shard, calls, workers, scheduler, _patience(size, per_shard)):
             write_manifest(rows_of(folder / name), rows)  # before the archive, whose presence says that both are there
             with replacing(folder / name) as temporary:
                 temporary.write_bytes(archive)
             bar.update(len(rows))
     return _join(folder, shards)
+
+
+def _patience(size: int, per_shard: int) -> float:
+    """Seconds to wait for a shard from a cluster: ten times what a core takes, and no less than for one image."""
+    return max(PATIENCE, 10 * _SECONDS_A_PIXEL * size**2 * per_shard)
 
 
 def shards_of(jobs: Iterable[Job], per_shard: int) -> dict[str, list[Job]]:
@@ -106,7 +115,10 @@ def is_whole(shard: Path, jobs: list[Job]) -> bool:
 
 def _require_same_origin(folder: Path, jobs: Iterable[Job], size: int, per_shard: int) -> None:
     """Note down what the shards are made from, or compare with what an earlier run noted down."""
-    plan_of = [(job.path, job.seed, job.base and (job.base.source_id, job.base.group)) for job in jobs]
+    content = cache(lambda path: hashlib.sha256(path.read_bytes()).hexdigest())  # once for all children
+    plan_of = [
+        (job.path, job.seed, job.base and (job.base.source_id, job.base.group, content(job.base.path))) for job in jobs
+    ]
     digest = hashlib.sha256(json.dumps(plan_of).encode()).hexdigest()
     origin: dict[str, Any] = {
         "drawn_by": list(fingerprint()),
@@ -143,22 +155,30 @@ def _join(folder: Path, shards: Iterable[str]) -> Path:
 def stream(shards: Iterable[Path]) -> Iterator[tuple[Row, NDArray[np.uint8]]]:
     """Rows and pixels ``[size, size]`` of all images of ``shards``, in the order that they are stored in.
 
-    An archive is read in one piece, which disks and object stores serve at their full rate.
+    An archive is read from its beginning to its end, which disks serve at their full rate.
 
     Raises:
-        UserError: an archive or its rows are missing or damaged.
+        UserError: an archive, its rows or an image in it are missing or damaged.
     """
     for shard in shards:
-        rows = read_manifest(rows_of(shard))
-        places = members(shard, shard.stat().st_size, shard.stat().st_mtime_ns)
-        content = shard.read_bytes()
-        for row in rows:
-            start, size = places[row.path.removeprefix(f"{shard.name}/")]
-            yield row, np.asarray(decode(content[start : start + size], row.path))
+        for row in read_manifest(rows_of(shard), shard.parent):
+            png = read_member(shard, row.path.removeprefix(f"{shard.name}/"))
+            yield row, np.asarray(decode(png, row.path))
 
 
 def run(options: argparse.Namespace) -> None:
-    """Plan as `synthesize` does, and write shards."""
+    """Plan as `synthesize` does, and write shards.
+
+    Raises:
+        UserError: another process writes to the folder, or as `write_shards`.
+    """
+    folder = options.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone(folder.with_name(f".{folder.name}.lock"), f"another process writes shards to {folder}", [folder]):
+        _write(options)
+
+
+def _write(options: argparse.Namespace) -> None:
     params = load_params(options.params)
     changes = {"images_per_class": options.images_per_class, "image_size": options.image_size}
     settings = params.synthesize.model_copy(update={key: value for key, value in changes.items() if value})
@@ -184,5 +204,6 @@ def parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     options = parser().parse_args()
+    start_again()
     with orderly("the same command goes on after the whole shards"):
         run(options)

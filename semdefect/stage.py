@@ -4,13 +4,15 @@ import argparse
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,7 +23,7 @@ from filelock import FileLock, Timeout
 from semdefect.atomic import remove_unfinished
 from semdefect.errors import UserError
 from semdefect.params import PARAMS, Params, Shape, load_shaped
-from semdefect.startup import STOPPED, leave
+from semdefect.startup import STOPPED, leave, tell
 
 #: Where stages write; what killed runs left unfinished there is removed.
 _WRITTEN = ("data/splits", "models", "metrics", ".scratch")
@@ -37,20 +39,46 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _stopping_at_once(stopped: str) -> Callable[[int, FrameType | None], None]:
-    """`_stop`, and never in vain: after `_PATIENCE` the process ends, whatever it is in, by the sentence ``stopped``.
+def _stop_at_once(number: int, frame: FrameType | None) -> None:
+    """`_stop`, but further signals are nothing, since launchers send several."""
+    _answer_signals(signal.SIG_IGN)
+    raise KeyboardInterrupt
 
-    Python drops what a finalizer or a callback raises, libraries catch what they should not, and calls may be long.
+
+@contextmanager
+def _never_in_vain(stopped: str) -> Iterator[None]:
+    """`_PATIENCE` after a signal the process ends, whatever it is in, by the sentence ``stopped``.
+
+    Python drops what a finalizer or a callback raises, libraries catch what they should not, and while a call of a
+    library lasts, no handler runs: so a thread is told by the system's own handler. Only a call that lets no other
+    thread run meanwhile, of which there are few, is waited for.
     """
+    told, tells = socket.socketpair()  # a pipe does not do on Windows
+    tells.setblocking(False)
+    threading.Thread(target=_end_when_told, args=(told, stopped), daemon=True).start()
+    before = signal.set_wakeup_fd(tells.fileno(), warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        tells.close()  # ends the thread
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        _answer_signals(signal.SIG_IGN)  # launchers send several
-        timer = threading.Timer(_PATIENCE, _end, [stopped])
-        timer.daemon = True
-        timer.start()
-        raise KeyboardInterrupt
 
-    return stop
+def _forget_parent() -> None:
+    """A process that was forked does not tell its parent's thread of its own signals."""
+    signal.set_wakeup_fd(-1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parent)
+
+
+def _end_when_told(told: socket.socket, stopped: str) -> None:
+    with told:
+        while numbers := told.recv(64):
+            if {signal.SIGINT, signal.SIGTERM} & set(numbers):
+                time.sleep(_PATIENCE)
+                _end(stopped)
 
 
 def _answer_signals(handler: Any) -> None:
@@ -60,11 +88,13 @@ def _answer_signals(handler: Any) -> None:
 
 
 def _end(stopped: str) -> None:
-    for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):
-            if not any("resource_tracker" in word for word in child.cmdline()):  # ends last, and removes what is left
-                child.kill()
-    leave(stopped)
+    try:
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                if not any("resource_tracker" in word for word in child.cmdline()):  # ends last, removes what is left
+                    child.kill()
+    finally:
+        leave(stopped)
 
 
 def _silent_when_stopped(dropped: Any) -> None:
@@ -89,12 +119,13 @@ def orderly(stopped: str, at_once: bool = False) -> Iterator[None]:
         stopped: what Ctrl-C or SIGTERM prints before the exit code 130.
         at_once: end within two seconds of the signal, in the middle of what tidies up where need be.
     """
-    _answer_signals(_stopping_at_once(stopped) if at_once else _stop)
+    _answer_signals(_stop_at_once if at_once else _stop)
     sys.unraisablehook = _silent_when_stopped
     # What joblib says where a stop leaves results that nobody takes, beside the sentence.
     warnings.filterwarnings("ignore", message=r"\d+ tasks (which were still|have been success)", category=UserWarning)
     try:
-        yield
+        with _never_in_vain(stopped) if at_once else nullcontext():
+            yield
     except UserError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
@@ -103,13 +134,13 @@ def orderly(stopped: str, at_once: bool = False) -> Iterator[None]:
         sys.exit(f"error: {error.filename or 'writing'}: {error.strerror}")
     except BrokenProcessPool:
         sys.exit(
-            "error: a worker process was killed, as a rule because memory ran out: close other programs, "
-            "or lower synthesize.workers"
+            "error: a worker process was killed, as a rule because memory ran out: close other programs, or have fewer "
+            "of them by LOKY_MAX_CPU_COUNT=1 in the environment or, where it is not 0, by synthesize.workers"
         )
     except KeyboardInterrupt:
         if at_once:
             _end(stopped)  # Python's own end, with torch in memory, takes seconds
-        print(f"\nstopped; {stopped}", file=sys.stderr)
+        tell(stopped)
         sys.exit(STOPPED)
     finally:
         if at_once:  # what is left is Python's own end
@@ -117,28 +148,34 @@ def orderly(stopped: str, at_once: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def _alone(program: str) -> Iterator[None]:
-    """Let no other process run the same stage in this folder; what killed ones left unfinished goes.
-
-    A stage outlives DVC where DVC alone is killed, and would write between what the next `dvc repro` writes.
+def alone(lock: Path, taken: str, written: Iterable[Path]) -> Iterator[None]:
+    """Let no other process hold ``lock`` meanwhile; what killed ones left unfinished in ``written`` goes.
 
     Raises:
-        UserError: another process runs it.
+        UserError: another process holds it, as ``taken`` says.
     """
-    if any(int(os.environ.get(name, 0)) for name in _RANKS):  # the first of the processes of a training holds the lock
-        yield
-        return
-    lock = Path(f".scratch/{program}.lock")
     lock.parent.mkdir(exist_ok=True)
     with ExitStack() as held:
         try:
             held.enter_context(FileLock(lock, blocking=False))
         except Timeout:
-            raise UserError(
-                f"{program} is running in this folder, perhaps since DVC was killed: wait for its end, or end it"
-            ) from None
-        for folder in _WRITTEN:
-            remove_unfinished(Path(folder))
+            raise UserError(f"{taken}: wait for its end, or end it") from None
+        for folder in written:
+            remove_unfinished(folder)
+        yield
+
+
+@contextmanager
+def _once(program: str) -> Iterator[None]:
+    """`alone` with this stage in this folder.
+
+    A stage outlives DVC where DVC alone is killed, and would write between what the next `dvc repro` writes.
+    """
+    if any(int(os.environ.get(name, 0)) for name in _RANKS):  # the first of the processes of a training holds the lock
+        yield
+        return
+    taken = f"{program} is running in this folder, perhaps since DVC was killed"
+    with alone(Path(f".scratch/{program}.lock"), taken, map(Path, _WRITTEN)):
         yield
 
 
@@ -163,7 +200,7 @@ def run_stage(
     with orderly(stopped, at_once=True):
         params = load_shaped(arguments.params, shape)
         _require_commit()
-        with _alone(_program()):
+        with _once(_program()):
             work(params)
 
 

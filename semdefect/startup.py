@@ -3,6 +3,7 @@
 Imports nothing that takes time.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -32,6 +33,16 @@ def settle() -> None:
             signal.signal(number, _leave)
 
 
+def start_again() -> None:
+    """Run this program from its beginning once more where numpy was imported without what `settle` tells it.
+
+    For programs in a package that the device imports too, where nothing may be settled.
+    """
+    if "NPY_DISABLE_CPU_FEATURES" not in os.environ:
+        os.environ["NPY_DISABLE_CPU_FEATURES"] = _OTHER_ROUNDING
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
 def _leave(number: int, frame: FrameType | None) -> None:
     """End at once: an exception in the middle of an import comes out as a traceback, or as another exception."""
     leave("nothing was begun")
@@ -39,5 +50,13 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 def leave(sentence: str) -> None:
     """End the process at once with the exit code `STOPPED`, without a look at what it holds open."""
-    os.write(2, f"\nstopped; {sentence}\n".encode())
-    os._exit(STOPPED)
+    try:
+        tell(sentence)
+    finally:
+        os._exit(STOPPED)
+
+
+def tell(sentence: str) -> None:
+    """Say on standard error that the program was stopped; where nobody reads there any more, nothing is said."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"\nstopped; {sentence}\n".encode())

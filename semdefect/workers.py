@@ -1,6 +1,9 @@
 """Work in processes that leave Ctrl-C and SIGTERM to the one which started them."""
 
+import os
 import signal
+import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
@@ -19,9 +22,24 @@ def in_processes(calls: Iterable[Any], workers: int = -1) -> Iterator[Any]:
     """
     for tracker in (resource_tracker, joblib_tracker):  # each lets signals through again when it starts
         tracker.ensure_running()
+    own = (os.getpid(),)
     with _signals_held():
-        results: Iterator[Any] = Parallel(n_jobs=workers, return_as="generator")(calls)
+        results: Iterator[Any] = Parallel(n_jobs=workers, return_as="generator", initializer=_watch, initargs=own)(
+            calls
+        )
     return results
+
+
+def _watch(parent: int) -> None:
+    """Let a worker end with the process ``parent`` that started it, which stops no worker where it is killed."""
+    if os.name == "posix":
+        threading.Thread(target=_end_with, args=[parent], daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:  # not by the system's own signal, which comes when the thread ends that started us
+        time.sleep(1)
+    os._exit(1)
 
 
 @contextmanager

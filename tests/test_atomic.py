@@ -3,12 +3,14 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from semdefect.atomic import remove_unfinished, replacing, replacing_folder, unfinished, write_json
+from semdefect.atomic import remove_unfinished, replacing, replacing_files, replacing_folder, unfinished, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -61,6 +63,68 @@ def test_a_folder_appears_whole_and_replaces_the_old_one(tmp_path):
     with replacing_folder(folder) as temporary:
         (temporary / "new.png").write_text("new")
     assert [path.name for path in folder.iterdir()] == ["new.png"]
+
+
+def files(folder):
+    return {path.name: path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_folder_that_cannot_be_removed_or_replaced_is_never_half_gone(tmp_path, monkeypatch):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "a.png").write_text("old")
+    (folder / "b.png").write_text("old")
+    rename = Path.replace
+
+    def full_when_new(self, target):
+        if target == folder and (self / "new.png").exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return rename(self, target)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "replace", full_when_new)
+        with pytest.raises(OSError), replacing_folder(folder) as temporary:
+            (temporary / "new.png").write_text("new")
+    assert files(tmp_path) == {"a.png": "old", "b.png": "old"}
+    with monkeypatch.context() as disk:  # as of another user, or open on Windows
+        disk.setattr(shutil, "rmtree", lambda path, **_: (path / "a.png").unlink(missing_ok=True))
+        with replacing_folder(folder) as temporary:
+            (temporary / "new.png").write_text("new")
+    assert files(folder) == {"new.png": "new"}
+    remove_unfinished(tmp_path)
+    assert files(tmp_path) == {"new.png": "new"}
+
+
+def test_files_of_one_export_appear_together_and_others_stay(tmp_path):
+    folder = tmp_path / "edge"
+    folder.mkdir()
+    for name in ("a.onnx", "SHA256SUMS", "own.onnx"):
+        (folder / name).write_text("old")
+
+    def export(fault=None):
+        with replacing_files(folder, ["a.onnx", "SHA256SUMS"]) as temporary:
+            (temporary / "a.onnx").write_text("new")
+            assert files(folder) == {"a.onnx": "old", "SHA256SUMS": "old", "own.onnx": "old"}
+            if fault:
+                raise fault
+            (temporary / "SHA256SUMS").write_text("new")
+
+    with pytest.raises(KeyboardInterrupt):
+        export(KeyboardInterrupt)
+    assert files(tmp_path) == {"a.onnx": "old", "SHA256SUMS": "old", "own.onnx": "old"}
+    export()
+    assert files(tmp_path) == {"a.onnx": "new", "SHA256SUMS": "new", "own.onnx": "old"}
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_linked_folder_is_replaced_where_it_lies(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk/old.png").write_text("old")
+    (tmp_path / "images").symlink_to(tmp_path / "disk")
+    with replacing_folder(tmp_path / "images") as temporary:
+        (temporary / "new.png").write_text("new")
+    assert (tmp_path / "images").is_symlink() and files(tmp_path / "disk") == {"new.png": "new"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "images"]
 
 
 def test_a_fault_in_a_folder_names_its_place_in_the_target(tmp_path):

@@ -109,13 +109,14 @@ def test_bytes_that_are_no_text_are_refused(manifest):
 
 
 @pytest.fixture
-def data(tmp_path):
+def data(tmp_path, monkeypatch):
     """A data folder with one image of each row, its manifest, and a secret beside it."""
     for path in [tmp_path / "data/synthetic" / entry.path for entry in ROWS] + [tmp_path / "secret/00000_rendered.png"]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     write_manifest(tmp_path / "data/synthetic/manifest.csv", ROWS)
     write_manifest(tmp_path / "data/splits/train.csv", ROWS)
+    monkeypatch.chdir(tmp_path)
     return tmp_path / "data"
 
 
@@ -148,6 +149,30 @@ def test_links_within_the_data_folder_to_its_place_and_to_the_cache_of_dvc_are_f
     (data / "synthetic").rename(data.parent / "disk")
     (data / "synthetic").symlink_to(data.parent / "disk")
     assert read_manifest(data / "splits/train.csv") == ROWS
+
+
+def test_a_shard_may_be_a_link_to_the_cache_of_dvc_and_to_nothing_else(data):
+    inside = row("shard-000000.tar/via/00000_rendered.png", label="via")
+    write_manifest(data / "splits/train.csv", [inside])
+    cached, shard = data.parent / ".dvc/cache/files/md5/0a" / ("b1" * 15), data / "synthetic/shard-000000.tar"
+    cached.parent.mkdir(parents=True)
+    cached.touch()
+    shard.symlink_to(cached)
+    assert read_manifest(data / "splits/train.csv") == [inside]
+    shard.unlink()
+    shard.symlink_to(data.parent / "secret/00000_rendered.png")
+    with pytest.raises(UserError, match=r"line 2.*leaves"):
+        read_manifest(data / "splits/train.csv")
+
+
+def test_paths_are_checked_where_their_images_are_opened(data):
+    """A list from elsewhere: the folder beside it holds no link, the one that is read does."""
+    write_manifest(data.parent / "foreign/splits/train.csv", ROWS)
+    image = data / "synthetic/crack/00000_rendered.png"
+    image.unlink()
+    image.symlink_to(data.parent / "secret/00000_rendered.png")
+    with pytest.raises(UserError, match=r"line 4.*leaves"):
+        read_manifest(data.parent / "foreign/splits/train.csv")
 
 
 @pytest.mark.parametrize("cells", ["9" * 5000 + ",224", "3," + "9" * 5000])

@@ -10,6 +10,7 @@ from samples import ROOT, params
 
 from pretrain import backbone, student, teacher
 from semdefect import network
+from semdefect.edge.digest import SUMS, write_sums
 from semdefect.errors import UserError
 from semdefect.losses import LabelLoss
 from semdefect.network import create_network, load_network, read_provenance
@@ -56,6 +57,22 @@ def test_training_says_what_it_started_from_even_where_it_writes_to_the_same_fil
     origin = read_provenance(weights / "mobilenetv3_small_050.safetensors")
     assert (origin["base"]["seed"], origin["started_from"]["base"]["seed"]) == (5, first.base.seed)
     assert origin["started_from"]["started_from"] == {}
+
+
+def test_other_weights_that_were_changed_do_not_become_good(weights):
+    tiny = {"model": "mobilenetv3_small_050", "resolution": 32, "start_resolution": 32, "fresh_per_class": 2}
+    checked = params(distill=tiny | {"init": "scratch", "epochs": 1}, base={"threads": 1, "device": "cpu"})
+    weights.mkdir()
+    other = weights / "convnext_atto.safetensors"
+    other.write_text("good")
+    write_sums([other])
+    line = (weights / SUMS).read_text()
+    backbone.pretrain("student", checked.distill, checked.base, LabelLoss(1.0))
+    assert line in (weights / SUMS).read_text()
+    network.sem_weights("mobilenetv3_small_050")
+    other.write_text("bad")
+    with pytest.raises(UserError, match=r"convnext_atto\.safetensors: has been changed .*git checkout"):
+        backbone.pretrain("student", checked.distill, checked.base, LabelLoss(1.0))
 
 
 def test_weights_that_are_trained_on_see_new_images():

@@ -1,5 +1,6 @@
 """`semdefect render`: sheets, images that explain themselves, images of a data set drawn again."""
 
+import io
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ from PIL import Image
 from samples import ROOT, row
 
 from semdefect import CLASSES, cli
+from semdefect.archive import tar_bytes
 from semdefect.manifest import write_manifest
 from semdefect.synthesis import families_of, render
 
@@ -96,6 +98,20 @@ def test_an_image_that_would_look_different_now_is_not_passed_off_as_the_old_one
     code, _, err = run(capsys, "--row", "crack/7.png", "--images", "out")
     assert code == 1 and "crack/7.png would look different" in err
     assert not Path("out").exists()
+
+
+def test_an_image_in_an_archive_is_compared_too(capsys):
+    drawn, folder = render("crack", 123, 96), Path("data/synthetic")
+    path, box = "shard-000000.tar/crack/7.png", " ".join(map(str, drawn.bbox))
+    listed = row(path, label="crack", seed=123, size=96, family=drawn.family, bbox=box)
+    write_manifest(folder / "manifest.csv", [listed])
+    codes = []
+    for stored in (drawn.image, 255 - drawn.image):
+        png = io.BytesIO()
+        Image.fromarray(stored).save(png, "PNG")
+        (folder / "shard-000000.tar").write_bytes(tar_bytes([("crack/7.png", png.getvalue())]))
+        codes.append(run(capsys, "--row", path, "--images", "out")[0])
+    assert codes == [0, 1]
 
 
 @pytest.mark.parametrize(

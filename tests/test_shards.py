@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from filelock import FileLock
 from PIL import Image
-from samples import ROOT, params, params_content, written
+from samples import ROOT, params, params_content, texture, written
 
 from semdefect import CLASSES, shards
-from semdefect.balance import plan, write_images
+from semdefect.balance import BaseImage, plan, write_images
 from semdefect.errors import UserError
 from semdefect.evaluation import _load
 from semdefect.images import load_images
@@ -107,6 +108,52 @@ def test_shards_of_another_data_set_are_not_gone_on_with(both, jobs, size, per_s
 def test_a_missing_shard_is_named(both, tmp_path):
     with pytest.raises(UserError, match=r"shard-000009\.csv is missing"):
         list(stream([both[1] / "shard-000009.tar"]))
+
+
+def test_an_image_or_an_archive_that_is_missing_is_named(both, tmp_path):
+    shard = tmp_path / "shard-000000.tar"
+    rows = (both[1] / "shard-000000.csv").read_text()
+    (tmp_path / "shard-000000.csv").write_text(rows.replace("via/00000", "via/99999"))
+    with pytest.raises(UserError, match=r"shard-000000\.tar.*check path"):
+        list(stream([shard]))
+    shard.write_bytes((both[1] / shard.name).read_bytes())
+    with pytest.raises(UserError, match=r"shard-000000\.tar has no via/99999"):
+        list(stream([shard]))
+
+
+def test_shards_of_a_real_image_that_was_changed_are_not_gone_on_with(tmp_path):
+    base = tmp_path / "a.png"
+    settings = params(synthesize={"images_per_class": 8}).synthesize
+    jobs = [job for job in plan([BaseImage(base, "crack", "crack/a.png", "real-00000")], settings, 1) if job.base]
+    Image.fromarray(texture(1)).save(base)
+    write_shards(tmp_path / "out", jobs, SIZE, workers=1)
+    write_shards(tmp_path / "out", jobs, SIZE, workers=1)
+    Image.fromarray(texture(2)).save(base)
+    with pytest.raises(UserError, match="holds shards of other images"):
+        write_shards(tmp_path / "out", jobs, SIZE, workers=1)
+
+
+def test_large_shards_of_a_cluster_are_waited_for_longer(jobs, tmp_path, monkeypatch):
+    waited = []
+    monkeypatch.setattr(shards, "in_parallel", lambda *arguments: waited.append(arguments[-1]) or [])
+    monkeypatch.setattr(shards, "_join", lambda *_: None)
+    for size, per_shard in ((224, 1000), (1024, 100_000)):
+        write_shards(tmp_path / str(size), jobs, size, per_shard, scheduler="tcp://host:8786")
+    assert waited[0] == 600 and waited[1] > 3 * 0.4 * 100_000  # two tasks may wait for one worker
+
+
+def test_a_folder_is_written_by_one_process_and_what_a_killed_one_left_goes(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    folder, left = tmp_path / "out", tmp_path / f"out/.shard-000000.{2**22 + 1}.part.tar"
+    folder.mkdir()
+    left.write_text("half")
+    options = shards.parser().parse_args([str(folder), "--images-per-class", "8", "--image-size", "64"])
+    monkeypatch.setattr(shards, "write_shards", lambda *_: folder / "manifest.csv")
+    with FileLock(tmp_path / ".out.lock"), pytest.raises(UserError, match=r"another process writes shards to .*out"):
+        shards.run(options)
+    assert left.exists()
+    shards.run(options)
+    assert not left.exists()
 
 
 def test_the_command_writes_what_its_options_ask_for(tmp_path, monkeypatch, capsys):

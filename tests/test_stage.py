@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 from filelock import FileLock
 from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -159,10 +160,11 @@ def test_a_stopped_stage_cleans_up_and_ends_at_once_with_code_130(tmp_path, stop
     assert [path.name for path in tmp_path.iterdir()] == [".scratch"]
 
 
-def stopped(folder, work, whole_group=False):
+def stopped(folder, work, whole_group=False, errors=subprocess.PIPE):
     """Exit code, lines on standard error and seconds of a stage that is stopped once it has printed ``working``.
 
     ``work`` is its source. Ctrl-C goes to the ``whole_group`` of its processes, as from a terminal; or SIGTERM to it.
+    ``errors`` takes its standard error.
     """
     (folder / "steps").mkdir()
     (folder / "steps/__init__.py").write_text("from semdefect.startup import settle\nsettle()\n")
@@ -175,7 +177,7 @@ def stopped(folder, work, whole_group=False):
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=errors,
         text=True,
         start_new_session=True,
     )
@@ -185,24 +187,66 @@ def stopped(folder, work, whole_group=False):
         os.killpg(process.pid, signal.SIGINT)
     else:
         process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=20)  # ends when its workers have ended too, which hold the pipes
-    return process.returncode, errors.strip().splitlines(), time.monotonic() - started
+    _, said = process.communicate(timeout=20)  # ends when its workers have ended too, which hold the pipes
+    return process.returncode, (said or "").strip().splitlines(), time.monotonic() - started
 
 
-def test_a_stage_that_drops_the_signal_ends_all_the_same(tmp_path):
-    work = (
-        "class Finalized:\n"
-        "    def __del__(self):\n"
-        "        print('working', flush=True)\n"
-        "        while True:\n"
-        "            time.sleep(0.05)\n"
-        "def work(params):\n"
-        "    Finalized()\n"
-        "    while True:\n"
-        "        time.sleep(0.05)\n"
-    )
+DROPS_THE_SIGNAL = """
+class Finalized:
+    def __del__(self):
+        print('working', flush=True)
+        while True:
+            time.sleep(0.05)
+def work(params):
+    Finalized()
+    while True:
+        time.sleep(0.05)
+"""
+#: Python calls no handler before the end of it.
+IN_A_LONG_CALL = """
+import hashlib
+def work(params):
+    print('working', flush=True)
+    hashlib.pbkdf2_hmac('sha256', b'a', b'b', 100_000_000)
+"""
+IN_PYTHON = """
+def work(params):
+    print('working', flush=True)
+    while True:
+        time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize("work", [DROPS_THE_SIGNAL, IN_A_LONG_CALL])
+def test_a_stage_that_drops_the_signal_or_is_long_in_a_library_ends_all_the_same(tmp_path, work):
     code, errors, seconds = stopped(tmp_path, work)
     assert code == 130 and len(errors) == 1 and errors[0].startswith("stopped; run it again") and seconds < 4
+
+
+@pytest.mark.parametrize("work", [DROPS_THE_SIGNAL, IN_PYTHON])
+def test_a_stage_whose_errors_nobody_reads_ends_with_the_same_code(tmp_path, work):
+    read, written = os.pipe()
+    os.close(read)
+    code, _, seconds = stopped(tmp_path, work, errors=written)
+    os.close(written)
+    assert code == 130 and seconds < 4
+
+
+def test_a_forked_process_does_not_stop_its_parent(tmp_path):
+    work = """
+import os, signal
+def work(params):
+    child = os.fork()
+    if not child:
+        time.sleep(60)
+    time.sleep(0.5)
+    os.kill(child, signal.SIGTERM)
+    os.waitpid(child, 0)
+    time.sleep(2)
+    print('working', flush=True)
+    time.sleep(60)
+"""
+    assert stopped(tmp_path, work)[0] == 130
 
 
 @pytest.mark.parametrize("whole_group", [True, False])
@@ -216,6 +260,30 @@ def test_workers_leave_the_end_to_the_stage(tmp_path, whole_group):
     )
     code, errors, seconds = stopped(tmp_path, work, whole_group)
     assert code == 130 and len(errors) == 1 and errors[0].startswith("stopped; run it again") and seconds < 4
+
+
+def test_workers_end_with_a_stage_that_is_killed_and_not_with_a_thread_of_it(tmp_path):
+    code = (
+        "import os, threading, time\n"
+        "from joblib import delayed\n"
+        "from semdefect.workers import in_processes\n"
+        "def work():\n"
+        "    return sorted(set(in_processes((delayed(os.getpid)() for _ in range(8)), 2)))\n"
+        "first = []\n"
+        "thread = threading.Thread(target=lambda: first.extend(work()))\n"
+        "thread.start()\n"
+        "thread.join()\n"
+        "time.sleep(1.5)\n"
+        "assert set(work()) & set(first) and work()\n"
+        "print(*first, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    workers = [psutil.Process(int(number)) for number in process.stdout.readline().split()]
+    assert workers and all(worker.is_running() for worker in workers)
+    process.kill()
+    process.wait()
+    assert not psutil.wait_procs(workers, timeout=5)[1]
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])

@@ -21,10 +21,35 @@ _MOST_BYTES = 2**20
 
 def write_sums(files: Sequence[Path]) -> None:
     """Write the list of ``files``, which lie in one folder, beside them; whole or not at all."""
+    _write(files[0].with_name(SUMS), {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files})
+
+
+def check_listed(folder: Path) -> None:
+    """Refuse a ``folder`` in which a file of the list is not what was written.
+
+    Raises:
+        UserError: as `check_digest`.
+    """
+    for name in _listed(folder / SUMS) or {}:
+        if (folder / name).is_file():
+            check_digest(folder / name, hashlib.sha256((folder / name).read_bytes()).hexdigest())
+
+
+def replace_sum(path: Path, digest: str) -> None:
+    """Give the file ``path`` this ``digest`` in the list beside it. Other lines stay: no other file becomes good by it.
+
+    Raises:
+        UserError: the list is damaged.
+    """
+    sums = path.with_name(SUMS)
+    _write(sums, (_listed(sums) or {}) | {path.name: digest})
+
+
+def _write(sums: Path, digests: dict[str, str]) -> None:
     from semdefect.atomic import replacing  # what only reads needs none of it
 
-    lines = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in sorted(files)]
-    with replacing(files[0].with_name(SUMS)) as temporary:
+    with replacing(sums) as temporary:
+        lines = [f"{digest}  {name}\n" for name, digest in sorted(digests.items())]
         temporary.write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
@@ -50,7 +75,10 @@ def check_digest(path: Path, found: str, allowed: Collection[str] = ()) -> None:
     if path.name not in listed:
         raise UserError(f"{path}: {sums} does not list it; take another model, or add it with sha256sum")
     if listed[path.name] != found:
-        raise UserError(f"{path}: has been changed since {sums} was written; fetch both again, or run `dvc checkout`")
+        raise UserError(
+            f"{path}: has been changed since {sums} was written; fetch both again, or run `dvc checkout`, in "
+            f"semdefect/weights `git checkout semdefect/weights`"
+        )
 
 
 def _listed(sums: Path) -> dict[str, str] | None:
