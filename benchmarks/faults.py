@@ -128,7 +128,8 @@ def suffer(source: Path, place: Path, stage: str, fault: Fault) -> dict[str, Any
             done = subprocess.run(
                 command, cwd=project, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
             )
-        said = [line for line in re.split(r"[\r\n]+", done.stderr.decode(errors="replace")) if line.strip()]
+        text = done.stderr.decode(errors="replace").replace(f"{project}/", "")  # results hold no temporary names
+        said = [line for line in re.split(r"[\r\n]+", text) if line.strip()]
         wrong = faults_of(done.returncode, said, leftovers(project), by_dvc)
         run(project, *dvc("repro", stage))
         if entry(project, stage) != entry(source, stage):
