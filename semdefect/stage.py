@@ -133,6 +133,8 @@ def orderly(stopped: str, at_once: bool = False) -> Iterator[None]:
             raise
         sys.exit(f"error: {error.filename or 'writing'}: {error.strerror}")
     except BrokenProcessPool:
+        if at_once and signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:  # `_stop_at_once` was here
+            _end(stopped)  # the pool broke since `_end` kills workers before the process
         sys.exit(
             "error: a worker process was killed, as a rule because memory ran out: close other programs, or have fewer "
             "of them by LOKY_MAX_CPU_COUNT=1 in the environment or, where it is not 0, by synthesize.workers"

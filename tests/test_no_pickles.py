@@ -61,7 +61,7 @@ def test_no_module_reads_what_can_run_code(path: Path) -> None:
     [
         "import pickle",
         "from pickle import loads",
-        *(f"torch.{call}" for call in ("load(path)", "load(path, weights_only=False)")),
+        *(f"torch.{call}" for call in ("load(path)", f"load(path, weights_only={False})")),
         "np.load(path)",
         "np.load(path, allow_pickle=True)",
         "joblib.load(path)",

@@ -209,6 +209,16 @@ def work(params):
     print('working', flush=True)
     hashlib.pbkdf2_hmac('sha256', b'a', b'b', 100_000_000)
 """
+#: As joblib's pool, whose workers the end of a stage kills before the stage.
+WHOSE_POOL_BREAKS = """
+from concurrent.futures.process import BrokenProcessPool
+def work(params):
+    print('working', flush=True)
+    try:
+        time.sleep(30)
+    except KeyboardInterrupt:
+        raise BrokenProcessPool
+"""
 IN_PYTHON = """
 def work(params):
     print('working', flush=True)
@@ -217,7 +227,7 @@ def work(params):
 """
 
 
-@pytest.mark.parametrize("work", [DROPS_THE_SIGNAL, IN_A_LONG_CALL])
+@pytest.mark.parametrize("work", [DROPS_THE_SIGNAL, IN_A_LONG_CALL, WHOSE_POOL_BREAKS])
 def test_a_stage_that_drops_the_signal_or_is_long_in_a_library_ends_all_the_same(tmp_path, work):
     code, errors, seconds = stopped(tmp_path, work)
     assert code == 130 and len(errors) == 1 and errors[0].startswith("stopped; run it again") and seconds < 4
