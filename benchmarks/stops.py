@@ -31,6 +31,8 @@ from benchmarks.smoke import ENVIRONMENT, STAGES, commit, dvc, lay_out, leftover
 
 #: Seconds within which a stage has to end. Half of them are the stage's own bound; the rest is for a busy machine.
 LIMIT = 2.0
+#: Where the ``dvc.lock`` of the whole run is kept.
+WHOLE = "dvc.lock.whole"
 #: How a stage is run and stopped.
 WAYS = ("Ctrl-C", "SIGTERM", "Ctrl-C to dvc repro")
 
@@ -68,6 +70,7 @@ def stop(folder: Path, stage: str, way: str, moment: float) -> End:
         dvc("repro", "--force", "--single-item", stage) if "dvc" in way else [sys.executable, "-m", f"stages.{stage}"]
     )
     shutil.rmtree(folder / ".scratch", ignore_errors=True)
+    shutil.copy2(folder / WHOLE, folder / "dvc.lock")
     run(folder, *dvc("checkout", "--force"))  # DVC removes outputs before it runs a stage, which others read
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
@@ -85,7 +88,7 @@ def stop(folder: Path, stage: str, way: str, moment: float) -> End:
         time.sleep(0.3)  # semaphores are removed by a process that sees the end of the others
         said.seek(0)
         lines = [line for line in re.split(r"[\r\n]+", said.read().decode(errors="replace")) if line.strip()]
-    left = [*_session(process.pid), *leftovers(folder)]
+    left = [*_session(process.pid), *leftovers(folder), *_broken_lock(folder)]
     return End(stage, way, moment, seconds, process.returncode, lines, left)
 
 
@@ -102,6 +105,12 @@ def _session(number: int) -> list[str]:
     return names
 
 
+def _broken_lock(folder: Path) -> list[str]:
+    """``dvc.lock`` with what DVC says of it, where it is only half of one: DVC writes it in place."""
+    done = subprocess.run(dvc("status"), cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    return [f"dvc.lock, of which DVC says: {done.stderr.strip()[:80]}"] if done.returncode else []
+
+
 def whole_run(folder: Path, bar: Any) -> dict[str, float]:
     """Run the smoke profile in ``folder``; seconds of each stage."""
     lay_out(folder)
@@ -112,6 +121,7 @@ def whole_run(folder: Path, bar: Any) -> dict[str, float]:
         started = time.monotonic()
         run(folder, *dvc("repro", stage))
         seconds[stage] = time.monotonic() - started
+    shutil.copy2(folder / "dvc.lock", folder / WHOLE)
     return seconds
 
 

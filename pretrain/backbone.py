@@ -60,9 +60,24 @@ def draws_before(origin: dict[str, Any]) -> int:
     """How many draws the weights of record ``origin``, and those that they started from, have seen."""
     count = 0
     while origin:
-        count += origin["rendered_images"] // (len(CLASSES) * origin["recipe"]["fresh_per_class"])
+        a_draw = origin["recipe"].get("fresh_per_class")  # a run of `pretrain.together` has none, and is one draw
+        count += origin["rendered_images"] // (len(CLASSES) * a_draw) if a_draw else 1
         origin = origin.get("started_from", {})
     return count
+
+
+def origin_of(model: str, init: str, key: str) -> dict[str, Any]:
+    """The record of the weights that ``init``, the value of parameter ``key``, names; empty where there is none."""
+    start = sem_weights(model, key) if init == "sem" else Path(init)
+    return read_provenance(start) if start.is_file() else {}
+
+
+def write_weights(network: SemNetwork, provenance: dict[str, Any]) -> None:
+    """Put weights, in half precision, where ``init: sem`` looks for them, and their hash into the list there."""
+    file = SEM_WEIGHTS / f"{network.model}.safetensors"
+    with replacing(file) as unfinished:
+        save_network(network, unfinished, provenance, half=True)
+        replace_sum(file, file_sha256(unfinished))  # a moment before the file is there: where that is all, git has both
 
 
 def pretrain(role: str, recipe: Training, base: Base, loss: Loss, helper: Path | None = None) -> None:
@@ -87,9 +102,7 @@ def pretrain(role: str, recipe: Training, base: Base, loss: Loss, helper: Path |
         raise UserError(f"{role}.fresh_per_class is 0: pretraining has no other images")
     accelerator = create_accelerator(base, bf16_pays=role == "teacher")
     network = create_network(recipe.model, recipe.resolution, recipe.init, recipe.hub_revision, f"{role}.init")
-    # Read now: training may write to the very file that it starts from.
-    start = sem_weights(recipe.model, f"{role}.init") if recipe.init == "sem" else Path(recipe.init)
-    origin = read_provenance(start) if start.is_file() else {}
+    origin = origin_of(recipe.model, recipe.init, f"{role}.init")  # read now: training may write to that very file
     hashes = {"start": weights_hash(recipe.model, recipe.init), "script": file_sha256(Path(__file__))}
     hashes |= {"helper": file_sha256(helper)} if helper else {}
     before = draws_before(origin)
@@ -118,10 +131,7 @@ def pretrain(role: str, recipe: Training, base: Base, loss: Loss, helper: Path |
         "taught_by": read_provenance(helper) if helper else {},
         "validation_accuracy": round(progress.history[progress.best_epoch - 1]["val/accuracy"], 4),
     }
-    file = SEM_WEIGHTS / f"{recipe.model}.safetensors"
-    with replacing(file) as unfinished:
-        save_network(load_network(trained), unfinished, provenance, half=True)
-        replace_sum(file, file_sha256(unfinished))  # a moment before the file is there: where that is all, git has both
+    write_weights(load_network(trained), provenance)
     for checkpoint in checkpoints:
         checkpoint.discard()
 

@@ -195,12 +195,44 @@ class PretrainTeacher(TrainTeacher):
     temperature: Positive
 
 
+class Pupil(Block):
+    """A network of `Together`."""
+
+    model: str
+    init: str
+    resolution: Resolution
+    learning_rate: Positive
+
+
+class Together(Block):
+    """Teacher, student and a larger network that pretrain beside each other for some minutes."""
+
+    larger: Pupil
+    teacher: Pupil
+    student: Pupil
+    precision: Literal["auto", "fp32", "bf16"]
+    minutes: Positive
+    report_minutes: Positive
+    pool: Annotated[int, Field(ge=1000, le=10_000_000)]
+    fresh_size: Annotated[int, Field(ge=32, le=1024)]
+    resolution: Resolution
+    batch_size: Annotated[int, Field(ge=2)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    label_smoothing: Share
+    cell_weight: Annotated[float, Field(ge=0)]
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
+    taught_from: Share
+    alpha: Share
+    temperature: Positive
+
+
 class Pretrain(Block):
     """All of ``pretrain/params.yaml``: the backbones that ``init: sem`` starts from."""
 
     base: Base
     teacher: PretrainTeacher
     student: Student
+    together: Together
 
 
 def _sentence(error: dict[str, Any], shape: type[Block]) -> str:

@@ -186,6 +186,7 @@ def run_stage(
     description: str | None,
     path: str = PARAMS,
     shape: type[Shape] = Params,  # type: ignore[assignment]
+    stopped: str = "run it again, by `dvc repro` or by hand, and it goes on after the last finished epoch or stage",
 ) -> None:
     """Parse the command line, check the parameters, do the work; one clear sentence when it cannot be done.
 
@@ -194,11 +195,11 @@ def run_stage(
         path: the parameter file, where the command line names no other.
         shape: what the file holds.
         description: the script's docstring, shown by ``--help``.
+        stopped: what to do after Ctrl-C or SIGTERM.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", default=path, help="parameter file (default: %(default)s)")
     arguments = parser.parse_args()
-    stopped = "run it again, by `dvc repro` or by hand, and it goes on after the last finished epoch or stage"
     with orderly(stopped, at_once=True):
         params = load_shaped(arguments.params, shape)
         _require_commit()

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 
 def random_views(pixels: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A fresh view of each image, drawn on the CPU so that every device sees the same views.
+    """A fresh view of each image.
 
     Flips, rotation by up to 8°, zoom by 0.9-1.15, shifts by up to 4 % (so that a defect stays in the frame),
     stretch by up to 8 %; in a third of the images another detector (see `_detected`); then contrast × 0.7-1.4,
@@ -17,7 +17,8 @@ def random_views(pixels: Tensor, masks: Tensor, generator: torch.Generator) -> t
     Args:
         pixels: ``[N, 1, H, W]`` uint8.
         masks: ``[N, 1, h, w]`` bool, warped along.
-        generator: a CPU generator; equal states give equal views.
+        generator: of the CPU, so that every device sees the same views, or of the device of ``pixels``, which is faster
+            there; equal states give equal views.
 
     Returns:
         ``[N, 1, H, W]`` and ``[N, 1, h, w]``, float32 in [0, 1], on the device of ``pixels``.
@@ -33,7 +34,7 @@ def _warped(images: Tensor, warp: Tensor) -> Tensor:
 
 
 def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
-    return torch.rand(count, generator=generator) * (high - low) + low
+    return torch.rand(count, generator=generator, device=generator.device) * (high - low) + low
 
 
 def _warps(count: int, generator: torch.Generator) -> Tensor:
@@ -41,7 +42,7 @@ def _warps(count: int, generator: torch.Generator) -> Tensor:
     angle = _uniform(count, -8, 8, generator) * (math.pi / 180)
     zoom = 1 / _uniform(count, 0.9, 1.15, generator)
     stretch = _uniform(count, 0.96, 1.04, generator)
-    flips = torch.randint(0, 2, (2, count), generator=generator) * 2.0 - 1
+    flips = torch.randint(0, 2, (2, count), generator=generator, device=generator.device) * 2.0 - 1
     shift = _uniform(2 * count, -0.08, 0.08, generator).reshape(2, count)  # of [-1, 1]: 4 % of the side
     cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
     rows = [
@@ -62,8 +63,8 @@ def _detected(images: Tensor, generator: torch.Generator) -> Tensor:
     Generalizable Visual Representation Learning via Random Convolutions", 2021.
     """
     count = len(images)
-    strength = _uniform(count, 0, 0.35, generator) * (torch.rand(count, generator=generator) < 0.35)
-    kernels = torch.randn(count, 1, 3, 3, generator=generator) * strength[:, None, None, None]
+    strength = _uniform(count, 0, 0.35, generator) * (_uniform(count, 0, 1, generator) < 0.35)
+    kernels = torch.randn(count, 1, 3, 3, generator=generator, device=generator.device) * strength[:, None, None, None]
     kernels -= kernels.mean(dim=(2, 3), keepdim=True)
     kernels[:, :, 1, 1] += 1
     padded = functional.pad(images, (1, 1, 1, 1), mode="reflect").transpose(0, 1)
@@ -81,5 +82,5 @@ def _tones(images: Tensor, generator: torch.Generator) -> Tensor:
     images = (images - mean) * each(0.7, 1.4) + mean + each(-0.12, 0.12)
     images = images.clamp(1e-3, 1) ** torch.exp(each(math.log(0.75), math.log(1.35)))
     sigma = each(0, 0.05) * (each(0, 1) < 0.3)
-    noise = torch.randn(images.shape, generator=generator).to(device)
+    noise = torch.randn(images.shape, generator=generator, device=generator.device).to(device)
     return images + sigma * noise

@@ -81,7 +81,7 @@ def test_a_number_that_yaml_reads_as_text_is_refused(tmp_path):
     # YAML 1.1 wants a dot in 2.0e-3; without it the value arrives as text and must not pass for a number.
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     path = tmp_path / "params.yaml"
-    path.write_text(text.replace("learning_rate: 0.004", "learning_rate: 2e-3"), encoding="utf-8")
+    path.write_text(text.replace("learning_rate: 0.001", "learning_rate: 2e-3"), encoding="utf-8")
     with pytest.raises(UserError, match=r"train_teacher\.learning_rate is '2e-3': .*number"):
         load_params(path)
 

@@ -1,21 +1,30 @@
 """Pretraining: small weights in half precision, which say what they come from and which training can start from."""
 
+import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import joblib
+import numpy as np
 import pytest
+import torch
 import yaml
 from dag import INFRASTRUCTURE, covers, reached
 from project import copy_project
 from samples import ROOT, params
 
-from pretrain import backbone, student, teacher
-from semdefect import network
+from pretrain import backbone, student, teacher, together
+from pretrain.together import Pool
+from semdefect import CLASSES, network
 from semdefect.edge.digest import SUMS, write_sums
 from semdefect.errors import UserError
 from semdefect.losses import LabelLoss
-from semdefect.network import create_network, load_network, read_provenance
+from semdefect.network import create_network, load_network, read_provenance, save_network
 from semdefect.params import Pretrain, check_params, load_shaped
 from semdefect.synthesis import RENDERER_VERSION
+
+SMALL = "mobilenetv3_small_050"
 
 
 @pytest.fixture
@@ -156,3 +165,148 @@ def test_several_processes_share_the_images_that_one_draws(tmp_path):
 def test_no_two_draws_of_any_role_are_the_same():
     seeds = [backbone.seed_of(7, role, number) for role in backbone.ROLES for number in range(50)]
     assert len(set(seeds)) == len(seeds) and 7 not in seeds
+
+
+@pytest.fixture
+def beside(weights, monkeypatch):
+    """Parameters of one step for `pretrain.together`, two networks of different sizes and a student."""
+    monkeypatch.setattr(together, "VALIDATION", 1)
+    monkeypatch.setattr(together, "SEM_WEIGHTS", weights)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: together._FREE_CORES + 2)  # so that processes draw
+    content = yaml.safe_load((ROOT / "pretrain/params.yaml").read_text())
+    small = {"init": "scratch", "resolution": 32}
+    content["together"] |= {"minutes": 0.001, "pool": 1000, "fresh_size": 32, "resolution": 32, "batch_size": 8}
+    content["together"] |= {"taught_from": 0.0, "precision": "fp32"}
+    for name, model in (("larger", "convnext_atto"), ("teacher", "convnext_zepto_rms_ols"), ("student", SMALL)):
+        content["together"][name] |= {"model": model, **small}
+    return content
+
+
+def threads_that_draw():
+    return [thread for thread in threading.enumerate() if "_fill" in thread.name]
+
+
+def numbered(label, seeds, size, without):
+    """Images and masks that say which class they are of."""
+    values = np.full((len(seeds), 1, 1), CLASSES.index(label) + 1)
+    pixels = np.broadcast_to(values, (len(seeds), size, size)).astype(np.uint8)
+    return pixels, np.broadcast_to(values % 2 == 0, (len(seeds), 32, 32)).copy()
+
+
+def test_three_networks_learn_beside_each_other_and_two_are_kept(beside, weights, capsys):
+    together.main(Pretrain(**beside))
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if " views: " in line]
+    seen = int(line.split(" views: ")[0].split()[-1])
+    assert seen >= 8 and all(f"{name} " in line.split(" views: ")[1] for name in ("larger", "teacher", "student"))
+    assert {file.name for file in weights.iterdir()} == {
+        f"{SMALL}.safetensors",
+        "convnext_zepto_rms_ols.safetensors",
+        SUMS,
+    }
+    for model in ("convnext_zepto_rms_ols", SMALL):
+        origin = read_provenance(network.sem_weights(model))
+        assert (origin["views"], origin["taught_by"]["model"]) == (seen, "convnext_atto")
+        assert origin["rendered_images"] >= 8 and origin["base"]["precision"] == "fp32"
+    assert not together.UNDERWAY.exists() and not threads_that_draw()
+
+
+def test_a_later_run_starts_from_an_earlier_one_and_draws_other_images(beside, weights, monkeypatch):
+    together.main(Pretrain(**beside))
+    for name in ("teacher", "student"):
+        beside["together"][name]["init"] = "sem"
+    seeds = []
+    monkeypatch.setattr(together, "Pool", lambda recipe, seed, device: seeds.append(seed) or Pool(recipe, seed, device))
+    together.main(Pretrain(**beside))
+    origin = read_provenance(weights / f"{SMALL}.safetensors")
+    assert backbone.draws_before(origin) == 2 and origin["started_from"]["started_from"] == {}
+    assert seeds == [backbone.seed_of(beside["base"]["seed"], "student", 1)]
+
+
+def test_two_networks_learn_from_the_answers_of_the_first(beside):
+    recipe, device = Pretrain(**beside).together, torch.device("cpu")
+
+    def trained(alpha):
+        torch.manual_seed(0)
+        changed = recipe.model_copy(update={"alpha": alpha})
+        learners = [together.Learner(name, getattr(recipe, name), recipe, device) for name in ("larger", "student")]
+        pool = SimpleNamespace(take=lambda size: pictures, labels=pictures[1], drawn=8)
+        run = together.Run(changed, Pretrain(**beside).base, learners, pool, None)
+        for share in (0.05, 0.05):
+            run._step(share)
+        return [torch.cat([value.flatten() for value in each.network.parameters()]) for each in learners]
+
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.randint(0, 256, (8, 1, 32, 32), generator=generator, dtype=torch.uint8)
+    pictures = pixels, torch.arange(8), torch.zeros(8, 1, 32, 32, dtype=torch.bool)
+    (first, alone), (again, taught) = trained(1.0), trained(0.5)
+    assert torch.equal(first, again) and not torch.equal(alone, taught)
+
+
+def test_a_full_pool_holds_the_latest_images_each_with_its_own_label_and_mask(beside, monkeypatch):
+    monkeypatch.setattr(together, "render_chunk", numbered)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 1)  # in this process, which knows of `numbered`
+    recipe = Pretrain(**beside).together.model_copy(update={"pool": 1010})
+    with together.Pool(recipe, 0, torch.device("cpu")) as pool:
+        while pool.drawn < 5000:
+            pixels, labels, masks = pool.take(64)
+            assert torch.equal(pixels[:, 0, 0, 0].long(), labels + 1)
+            assert torch.equal(masks[:, 0, 0, 0], labels % 2 == 1)
+    assert len(pool.labels.unique()) == len(CLASSES)
+    stopped = pool.drawn
+    time.sleep(0.2)
+    assert pool.drawn == stopped and not pool.thread.is_alive()
+
+
+def test_drawing_waits_until_what_was_drawn_is_taken_in(beside, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(together, "render_chunk", lambda label, *rest: drawn.append(label) or numbered(label, *rest))
+    monkeypatch.setattr(together, "_WAITING", 3)
+    monkeypatch.setattr(together.Pool, "_add", lambda *_: None)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 1)
+    with together.Pool(Pretrain(**beside).together, 0, torch.device("cpu")):
+        time.sleep(0.5)
+        assert drawn == list(CLASSES[:3])
+
+
+def test_what_stops_the_drawing_stops_the_training(beside, weights, monkeypatch):
+    def full(self, pixels, masks, label):
+        if self.drawn >= 50:
+            raise OSError("no room")
+        self.drawn += len(pixels)
+
+    monkeypatch.setattr(together.Pool, "_add", full)
+    beside["together"]["minutes"] = 5
+    with pytest.raises(OSError, match="no room"):
+        together.main(Pretrain(**beside))
+    assert not weights.exists() and not threads_that_draw()
+
+
+@pytest.mark.parametrize("name", ["larger", "teacher", "student"])
+def test_a_network_that_there_is_not_is_named(beside, name):
+    beside["together"][name]["model"] = "resnet18"
+    with pytest.raises(UserError, match=rf"^together\.{name}\.model is 'resnet18'"):
+        together.main(Pretrain(**beside))
+
+
+def test_weights_with_an_int8_side_are_not_started_from(beside, tmp_path):
+    rounded = create_network(SMALL, 32)
+    rounded.add_rounding()
+    save_network(rounded, tmp_path / "rounded.safetensors")
+    beside["together"]["student"]["init"] = str(tmp_path / "rounded.safetensors")
+    with pytest.raises(UserError, match=r"^together\.student\.init: .* INT8"):
+        together.main(Pretrain(**beside))
+
+
+def test_the_rate_rises_then_falls_and_weights_that_are_no_numbers_are_told(beside):
+    recipe = Pretrain(**beside).together
+    learner = together.Learner("student", recipe.student, recipe, torch.device("cpu"))
+    rates = []
+    for share in (0.0, 0.025, 0.05, 0.5, 1.0):
+        images = torch.rand(2, 1, 32, 32)
+        learner.learn(learner.network(images).square().mean(), share)
+        rates.append(learner.optimizer.param_groups[0]["lr"] / recipe.student.learning_rate)
+    assert rates == pytest.approx([0, 0.5, 1, 0.5, 0], abs=0.01) and learner.updates == 5
+    learner.average.module.evidence.bias.data.fill_(torch.nan)
+    validation = SimpleNamespace(pixels=torch.zeros(2, 1, 32, 32, dtype=torch.uint8), labels=torch.zeros(2))
+    with pytest.raises(UserError, match=r"^together\.student\.learning_rate is 0\.005 .*NaN"):
+        learner.accuracy(validation)

@@ -1,0 +1,286 @@
+"""Pretrain teacher, student and a larger network beside each other, for as long as a GPU is lent.
+
+    python -m pretrain.together        # a quarter of an hour; writes over the weights of the package
+
+All cores but two draw images without a pause; the networks learn from random views of all that were drawn, for a time
+instead of a number of epochs. The larger network learns from labels and masks alone and is not kept: the other two
+learn from its answers too, once it knows something. Writes semdefect/weights/<model>.safetensors, for ``init: sem``,
+and until then, with every report, what there is to .scratch/together/. Another number of minutes, or another machine,
+gives other weights; a run that is stopped starts over, from what it kept where ``init`` names that.
+"""
+
+import math
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import joblib
+import torch
+from timm.data.mixup import mixup_target
+from timm.optim import create_optimizer_v2
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+
+from pretrain.backbone import PARAMS, ROLES, VALIDATION, draws_before, origin_of, seed_of, write_weights
+from semdefect import CLASSES
+from semdefect.chunks import MASK_SIZE, render_chunk
+from semdefect.device import create_accelerator, use_bf16
+from semdefect.edge.digest import check_listed
+from semdefect.errors import UserError
+from semdefect.images import ImageSet, at_resolution
+from semdefect.losses import Batch, LabelLoss, kl_loss
+from semdefect.network import SEM_WEIGHTS, check_architecture, create_network, predict, save_network
+from semdefect.params import Base, Pretrain, Pupil, Together
+from semdefect.seeds import BENCHMARK, PRETRAIN, image_seed
+from semdefect.stage import run_stage
+from semdefect.synthesis import RENDERER_VERSION
+from semdefect.training import MAX_GRADIENT_NORM, OPTIMIZERS, WARMUP_SHARE
+from semdefect.training_data import fresh_images
+from semdefect.views import random_views
+from semdefect.workers import in_processes
+
+#: Where the weights of a run that is not over lie.
+UNDERWAY = Path(".scratch/together")
+#: Images a worker renders at a time, and how many such chunks may be drawn and not yet in the pool.
+_CHUNK, _WAITING = 25, 100
+#: Cores left to the training and to what feeds it.
+_FREE_CORES = 2
+#: Images that a seed has; see `semdefect.seeds`.
+_MOST = 10**7
+#: Share of the time, at its end, without bf16: the average is to be of weights that small steps still move.
+_EXACT = 0.1
+
+
+class Pool:
+    """The latest rendered images, on the device; a thread adds to them while batches are taken, until the block ends.
+
+    Attributes:
+        drawn: number of images that came in so far.
+    """
+
+    def __init__(self, recipe: Together, seed: int, device: torch.device) -> None:
+        """Start to draw, from base seed ``seed``.
+
+        Raises:
+            UserError: the device has not the memory.
+        """
+        size, side = recipe.pool, recipe.resolution
+        try:
+            self.pixels = torch.empty(size, 1, side, side, dtype=torch.uint8, device=device)
+            self.masks = torch.empty(size, 1, MASK_SIZE, MASK_SIZE, dtype=torch.bool, device=device)
+        except RuntimeError:
+            gigabytes = size * (side**2 + MASK_SIZE**2) / 1e9
+            raise UserError(f"together.pool is {size}: {device} has not the {gigabytes:.0f} GB; lower it") from None
+        self.labels = torch.empty(size, dtype=torch.int64, device=device)
+        self.drawn, self.closed = 0, False
+        self.fault: BaseException | None = None
+        self.lock, self.room = threading.Lock(), threading.Semaphore(_WAITING)
+        self.thread = threading.Thread(target=self._fill, args=(recipe.fresh_size, seed), daemon=True)
+        self.thread.start()
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Draw no more."""
+        self.closed = True
+        self.room.release()
+        self.thread.join()
+
+    def take(self, size: int) -> tuple[Tensor, Tensor, Tensor]:
+        """``size`` images at random: pixels ``[N, 1, R, R]`` uint8, labels ``[N]``, masks ``[N, 1, 32, 32]`` bool.
+
+        Waits until there are as many.
+
+        Raises:
+            BaseException: what has stopped the drawing.
+        """
+        while self.drawn < size and not self.fault:
+            time.sleep(0.1)
+        if self.fault:
+            raise self.fault
+        with self.lock:
+            chosen = torch.randint(min(self.drawn, len(self.labels)), (size,), device=self.labels.device)
+            return self.pixels[chosen], self.labels[chosen], self.masks[chosen]
+
+    def _fill(self, fresh_size: int, seed: int) -> None:
+        workers = max(1, joblib.cpu_count() - _FREE_CORES)  # one draws in this thread
+        jobs = (
+            joblib.delayed(render_chunk)(
+                CLASSES[number % len(CLASSES)],
+                [image_seed(seed, PRETRAIN, index) for index in range(number * _CHUNK, (number + 1) * _CHUNK)],
+                fresh_size,
+                frozenset(),
+            )
+            for number in self._wanted()
+        )
+        try:
+            for number, (pixels, masks) in enumerate(in_processes(jobs, workers)):
+                self._add(torch.from_numpy(pixels)[:, None], torch.from_numpy(masks)[:, None], number % len(CLASSES))
+        except BaseException as fault:  # raised again in the thread that trains
+            self.fault = fault
+
+    def _wanted(self) -> Iterator[int]:
+        """Numbers of chunks, while there is room for them: joblib itself hands out work without end."""
+        for number in range(_MOST // _CHUNK):
+            self.room.acquire()
+            if self.closed:
+                return
+            yield number
+
+    def _add(self, pixels: Tensor, masks: Tensor, label: int) -> None:
+        device = self.labels.device
+        pixels, masks = at_resolution(pixels.to(device), self.pixels.shape[-1]), masks.to(device)
+        with self.lock:
+            at = (torch.arange(len(pixels), device=device) + self.drawn) % len(self.labels)
+            self.pixels[at], self.masks[at], self.labels[at] = pixels, masks, label
+            self.drawn += len(pixels)
+        self.room.release()
+
+
+class Learner:
+    """A network, its optimizer and the average of its weights."""
+
+    def __init__(self, name: str, pupil: Pupil, recipe: Together, device: torch.device) -> None:
+        """The network that ``together.<name>`` of the parameters describes.
+
+        Raises:
+            UserError: its weights cannot be started from.
+        """
+        key = f"together.{name}.init"
+        self.origin = origin_of(pupil.model, pupil.init, key)
+        network = create_network(pupil.model, pupil.resolution, pupil.init, key=key)
+        if network.rounded:
+            raise UserError(f"{key}: these weights are set for INT8 already; start from some before that, or scratch")
+        network.to(device).to(memory_format=torch.channels_last)
+        self.name, self.network, self.rate, self.updates = name, network, pupil.learning_rate, 0
+        self.optimizer = create_optimizer_v2(
+            network, "muon", lr=self.rate, weight_decay=recipe.weight_decay, **OPTIMIZERS["muon"]
+        )
+        self.average = ModelEmaV3(network, decay=recipe.ema_decay, use_warmup=True)
+        network.train()
+
+    def learn(self, loss: Tensor, share: float) -> None:
+        """One update at ``share`` of the time: the rate rises, then falls as a cosine."""
+        rising = min(1.0, share / WARMUP_SHARE)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate * rising * (0.5 + 0.5 * math.cos(math.pi * share))
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), MAX_GRADIENT_NORM)
+        self.optimizer.step()
+        self.average.update(self.network, step=self.updates)
+        self.updates += 1
+
+    def accuracy(self, images: ImageSet) -> float:
+        """Of the average, on ``images``.
+
+        Raises:
+            UserError: its weights are no numbers any more.
+        """
+        logits = predict(self.average.module, images.pixels, 256)
+        if not torch.isfinite(logits).all():
+            raise UserError(f"together.{self.name}.learning_rate is {self.rate:g} and the weights became NaN: lower it")
+        return round(float((logits.argmax(1) == images.labels).float().mean()), 4)
+
+
+class Run:
+    """The networks, the images, and how far it is."""
+
+    def __init__(self, recipe: Together, base: Base, learners: list[Learner], pool: Pool, validation: ImageSet) -> None:
+        """Begin, once there are images; the first of ``learners`` teaches the others."""
+        self.recipe, self.base, self.learners, self.pool, self.validation = recipe, base, learners, pool, validation
+        self.views, self.reports = 0, 0
+        self.task, self.device = LabelLoss(recipe.cell_weight), pool.labels.device
+        self.randomness = torch.Generator(self.device).manual_seed(base.seed)
+        pool.take(recipe.batch_size)
+        self.begun = time.monotonic()
+
+    def train(self) -> list[dict[str, Any]]:
+        """Until the time is over; the record of each network."""
+        minutes = 0.0
+        while minutes < self.recipe.minutes:
+            self._step(minutes / self.recipe.minutes)
+            minutes = (time.monotonic() - self.begun) / 60
+            if minutes > (self.reports + 1) * self.recipe.report_minutes or minutes >= self.recipe.minutes:
+                records = self._report(minutes)
+        return records
+
+    def _step(self, share: float) -> None:
+        """An update of every network from the same views."""
+        batch, taught = self._batch(), None
+        half = use_bf16(self.base, bf16_pays=True) and share < 1 - _EXACT
+        for learner in self.learners:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+                loss, logits = self.task(learner.network, batch)
+            if taught is not None and share > self.recipe.taught_from:
+                soft = kl_loss(logits, taught, self.recipe.temperature)
+                loss = self.recipe.alpha * loss + (1 - self.recipe.alpha) * soft
+            if learner is self.learners[0]:
+                taught = logits.detach()
+            learner.learn(loss, share)
+
+    def _batch(self) -> Batch:
+        pixels, labels, masks = self.pool.take(self.recipe.batch_size)
+        views, where = random_views(pixels, masks, self.randomness)
+        targets = mixup_target(labels, len(CLASSES), lam=1.0, smoothing=self.recipe.label_smoothing)
+        self.views += len(labels)
+        return Batch(views, labels, targets, where, torch.ones_like(labels, dtype=torch.bool))
+
+    def _report(self, minutes: float) -> list[dict[str, Any]]:
+        """Say how far the networks are, and keep them as they are with their records, which it returns."""
+        figures = {learner.name: learner.accuracy(self.validation) for learner in self.learners}
+        said = ", ".join(f"{name} {figure:.1%}" for name, figure in figures.items())
+        print(f"{minutes:.1f} min, {self.pool.drawn} images, {self.views} views: {said}", flush=True)
+        records = [self._record(learner, figures) for learner in self.learners]
+        for learner, record in zip(self.learners, records, strict=True):
+            save_network(learner.average.module, UNDERWAY / f"{learner.name}.safetensors", record, half=True)
+        self.reports += 1
+        return records
+
+    def _record(self, learner: Learner, figures: dict[str, float]) -> dict[str, Any]:
+        teacher = self.learners[0]
+        taught_by = {"model": teacher.network.model, "validation_accuracy": figures[teacher.name]}
+        return {
+            "recipe": self.recipe.model_dump(),
+            "base": self.base.model_dump(),
+            "renderer": RENDERER_VERSION,
+            "rendered_images": self.pool.drawn,
+            "views": self.views,
+            "real_images": 0,
+            "started_from": learner.origin,
+            "taught_by": taught_by if learner is not teacher else {},
+            "validation_accuracy": figures[learner.name],
+        }
+
+
+def main(params: Pretrain) -> None:
+    """Train all three, write two."""
+    check_listed(SEM_WEIGHTS)
+    recipe = params.together
+    base = params.base.model_copy(update={"precision": recipe.precision})
+    pupils = {"larger": recipe.larger, "teacher": recipe.teacher, "student": recipe.student}
+    for name, family in {"larger": "convnext", **ROLES}.items():
+        check_architecture(pupils[name].model, family, f"together.{name}.model")
+    accelerator = create_accelerator(base, bf16_pays=True)
+    if accelerator.num_processes > 1:
+        raise UserError("pretrain.together runs in one process: start it without `accelerate launch`")
+    learners = [Learner(name, pupil, recipe, accelerator.device) for name, pupil in pupils.items()]
+    if accelerator.device.type == "cuda":  # how far a run gets depends on the time of each step, so nothing is repeated
+        torch.use_deterministic_algorithms(False)
+        torch.set_float32_matmul_precision("high")
+    validation = fresh_images(VALIDATION, recipe.resolution, BENCHMARK, base.seed, size=recipe.fresh_size)
+    seed = seed_of(base.seed, "student", max(draws_before(learner.origin) for learner in learners))
+    with Pool(recipe, seed, accelerator.device) as pool:
+        records = Run(recipe, base, learners, pool, validation).train()
+    for learner, record in list(zip(learners, records, strict=True))[1:]:
+        write_weights(learner.average.module, record)
+    shutil.rmtree(UNDERWAY)
+
+
+if __name__ == "__main__":
+    run_stage(main, __doc__, PARAMS, Pretrain, f"run it again; it starts over, and what there was lies in {UNDERWAY}")
