@@ -5,8 +5,8 @@
 Runs the smoke profile once in a temporary copy of the project. Then starts each stage again and again and sends at a
 random moment of a seed Ctrl-C, as a terminal does to all processes of a group; SIGTERM to the stage alone; and Ctrl-C
 to a `dvc repro` of the stage. Right is: exit code 130 (of `dvc repro`: 252, 255 or -2), one sentence and no traceback,
-within two seconds, no process and no unfinished file left. A stage that is done before the signal ends with 0.
-Writes benchmarks/results/stops.json; exit code 0 where all is right.
+within two seconds, no process and no unfinished file left, ``dvc.lock`` whole. A stage that is done before the signal
+ends with 0. Writes benchmarks/results/stops.json; exit code 0 where all is right.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import yaml
 from tqdm import tqdm
 
 from benchmarks.environment import run_benchmark, write_result
@@ -106,9 +107,12 @@ def _session(number: int) -> list[str]:
 
 
 def _broken_lock(folder: Path) -> list[str]:
-    """``dvc.lock`` with what DVC says of it, where it is only half of one: DVC writes it in place."""
-    done = subprocess.run(dvc("status"), cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    return [f"dvc.lock, of which DVC says: {done.stderr.strip()[:80]}"] if done.returncode else []
+    """``dvc.lock``, where it is half of one: DVC writes it in place, and a stop within that time breaks it."""
+    try:
+        whole = set(yaml.safe_load((folder / "dvc.lock").read_text(encoding="utf-8"))) == {"schema", "stages"}
+    except (yaml.YAMLError, TypeError):
+        whole = False
+    return [] if whole else ["half of dvc.lock, by DVC"]
 
 
 def whole_run(folder: Path, bar: Any) -> dict[str, float]:
