@@ -193,8 +193,9 @@ def _history(provenance: dict[str, Any]) -> str:
     runs: list[str] = []
     while provenance:
         images, real = provenance.get("rendered_images"), provenance.get("real_images")
-        epochs = provenance.get("recipe", {}).get("epochs")
-        runs.append(f"{epochs} epochs on {images} rendered and {real} real images")
+        recipe, views = provenance.get("recipe", {}), provenance.get("views")  # a run by the clock has no epochs
+        length = f"{recipe.get('epochs')} epochs on" if views is None else f"{views} views of"
+        runs.append(f"{length} {images} rendered and {real} real images")
         provenance = provenance.get("started_from") or {}
     return f", made by pretraining, the last run first: {'; '.join(runs)}" if runs else ", of unknown origin"
 

@@ -118,7 +118,8 @@ def test_the_start_of_a_training_is_told_with_its_history():
     weights = SEM_WEIGHTS / f"{recipe.model}.safetensors"
     said = origin(recipe)
     assert f"`semdefect/weights/{weights.name}` (SHA-256 `{file_sha256(weights)[:16]}`…)" in said
-    assert re.search(r"made by pretraining, the last run first: \d+ epochs on \d+ rendered and 0 real images", said)
+    told = r"made by pretraining, the last run first: \d+ views of \d+ rendered and 0 real images; \d+ epochs on \d+ "
+    assert re.search(told, said)
     assert origin(recipe.model_copy(update={"init": "scratch"})) == "random weights"
     assert "hub revision `main`" in origin(recipe.model_copy(update={"init": "imagenet"}))
 
