@@ -13,7 +13,6 @@ import math
 import shutil
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -44,8 +43,9 @@ from semdefect.workers import in_processes
 
 #: Where the weights of a run that is not over lie.
 UNDERWAY = Path(".scratch/together")
-#: Images a worker renders at a time, and how many such chunks may be drawn and not yet in the pool.
-_CHUNK, _WAITING = 25, 100
+#: Images a worker renders at a time, and how many such chunks it is given before all of them have to be in the pool:
+#: joblib hands out work as fast as it is done, whether or not anybody takes the results.
+_CHUNK, _ROUND = 25, 8
 #: Cores left to the training and to what feeds it.
 _FREE_CORES = 2
 #: Images that a seed has; see `semdefect.seeds`.
@@ -77,7 +77,7 @@ class Pool:
         self.labels = torch.empty(size, dtype=torch.int64, device=device)
         self.drawn, self.closed = 0, False
         self.fault: BaseException | None = None
-        self.lock, self.room = threading.Lock(), threading.Semaphore(_WAITING)
+        self.lock = threading.Lock()
         self.thread = threading.Thread(target=self._fill, args=(recipe.fresh_size, seed), daemon=True)
         self.thread.start()
 
@@ -88,7 +88,6 @@ class Pool:
     def __exit__(self, *_: object) -> None:
         """Draw no more."""
         self.closed = True
-        self.room.release()
         self.thread.join()
 
     def take(self, size: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -109,28 +108,18 @@ class Pool:
 
     def _fill(self, fresh_size: int, seed: int) -> None:
         workers = max(1, joblib.cpu_count() - _FREE_CORES)  # one draws in this thread
-        jobs = (
-            joblib.delayed(render_chunk)(
-                CLASSES[number % len(CLASSES)],
-                [image_seed(seed, PRETRAIN, index) for index in range(number * _CHUNK, (number + 1) * _CHUNK)],
-                fresh_size,
-                frozenset(),
-            )
-            for number in self._wanted()
-        )
         try:
-            for number, (pixels, masks) in enumerate(in_processes(jobs, workers)):
-                self._add(torch.from_numpy(pixels)[:, None], torch.from_numpy(masks)[:, None], number % len(CLASSES))
+            for first in range(0, _MOST // _CHUNK, _ROUND * workers):
+                if self.closed:
+                    return
+                numbers = range(first, first + _ROUND * workers)
+                chunks = in_processes((_drawing(number, fresh_size, seed) for number in numbers), workers)
+                for number, (pixels, masks) in zip(numbers, chunks, strict=True):
+                    self._add(
+                        torch.from_numpy(pixels)[:, None], torch.from_numpy(masks)[:, None], number % len(CLASSES)
+                    )
         except BaseException as fault:  # raised again in the thread that trains
             self.fault = fault
-
-    def _wanted(self) -> Iterator[int]:
-        """Numbers of chunks, while there is room for them: joblib itself hands out work without end."""
-        for number in range(_MOST // _CHUNK):
-            self.room.acquire()
-            if self.closed:
-                return
-            yield number
 
     def _add(self, pixels: Tensor, masks: Tensor, label: int) -> None:
         device = self.labels.device
@@ -139,7 +128,12 @@ class Pool:
             at = (torch.arange(len(pixels), device=device) + self.drawn) % len(self.labels)
             self.pixels[at], self.masks[at], self.labels[at] = pixels, masks, label
             self.drawn += len(pixels)
-        self.room.release()
+
+
+def _drawing(number: int, fresh_size: int, seed: int) -> Any:
+    """A call, for joblib, that renders chunk ``number``; the classes take turns."""
+    seeds = [image_seed(seed, PRETRAIN, index) for index in range(number * _CHUNK, (number + 1) * _CHUNK)]
+    return joblib.delayed(render_chunk)(CLASSES[number % len(CLASSES)], seeds, fresh_size, frozenset())
 
 
 class Learner:

@@ -258,14 +258,22 @@ def test_a_full_pool_holds_the_latest_images_each_with_its_own_label_and_mask(be
 
 
 def test_drawing_waits_until_what_was_drawn_is_taken_in(beside, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(together, "render_chunk", lambda label, *rest: drawn.append(label) or numbered(label, *rest))
-    monkeypatch.setattr(together, "_WAITING", 3)
-    monkeypatch.setattr(together.Pool, "_add", lambda *_: None)
-    monkeypatch.setattr(joblib, "cpu_count", lambda: 1)
-    with together.Pool(Pretrain(**beside).together, 0, torch.device("cpu")):
-        time.sleep(0.5)
-        assert drawn == list(CLASSES[:3])
+    asked, taken = [], threading.Event()
+
+    def eager(jobs, workers):
+        wanted = list(jobs)
+        asked.extend(job[1][0] for job in wanted)
+        return (job[0](*job[1]) for job in wanted)
+
+    monkeypatch.setattr(together, "render_chunk", numbered)
+    monkeypatch.setattr(together, "in_processes", eager)
+    monkeypatch.setattr(together.Pool, "_add", lambda *_: taken.wait())
+    monkeypatch.setattr(joblib, "cpu_count", lambda: together._FREE_CORES + 60)
+    with together.Pool(Pretrain(**beside).together, 0, torch.device("cpu")) as pool:
+        time.sleep(0.3)
+        assert asked == list(CLASSES) * (60 * together._ROUND // len(CLASSES))
+        pool.closed = True
+        taken.set()
 
 
 def test_what_stops_the_drawing_stops_the_training(beside, weights, monkeypatch):
