@@ -4,15 +4,20 @@
 
 All cores but two draw images without a pause; the networks learn from random views of all that were drawn, for a time
 instead of a number of epochs. The larger network learns from labels and masks alone and is not kept: the other two
-learn from its answers too, once it knows something. Writes semdefect/weights/<model>.safetensors, for ``init: sem``,
-and until then, with every report, what there is to .scratch/together/. Another number of minutes, or another machine,
-gives other weights; a run that is stopped starts over, from what it kept where ``init`` names that.
+learn from its answers too, once it knows something. For some further minutes the student learns to answer alike in FP32
+and INT8, and what is written lies between it and the student before: agreement costs accuracy. Writes
+semdefect/weights/<model>.safetensors, for ``init: sem``, and until then, with every report, what there is to
+.scratch/together/. Another number of minutes, or another machine, gives other weights; a run that is stopped starts
+over, from what it kept where ``init`` names that.
+
+Source: Wortsman et al., "Robust fine-tuning of zero-shot models", 2022 (weights between those before and after).
 """
 
 import math
 import shutil
 import threading
 import time
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,9 +35,10 @@ from semdefect.device import create_accelerator, use_bf16
 from semdefect.edge.digest import check_listed
 from semdefect.errors import UserError
 from semdefect.images import ImageSet, at_resolution
-from semdefect.losses import Batch, LabelLoss, kl_loss
-from semdefect.network import SEM_WEIGHTS, check_architecture, create_network, predict, save_network
+from semdefect.losses import AgreementLoss, Batch, DistillationLoss, LabelLoss, kl_loss
+from semdefect.network import SEM_WEIGHTS, SemNetwork, check_architecture, create_network, predict, save_network
 from semdefect.params import Base, Pretrain, Pupil, Together
+from semdefect.rounding import CALIBRATION, calibrate, set_precision
 from semdefect.seeds import BENCHMARK, PRETRAIN, image_seed
 from semdefect.stage import run_stage
 from semdefect.synthesis import RENDERER_VERSION
@@ -139,19 +145,10 @@ def _drawing(number: int, fresh_size: int, seed: int) -> Any:
 class Learner:
     """A network, its optimizer and the average of its weights."""
 
-    def __init__(self, name: str, pupil: Pupil, recipe: Together, device: torch.device) -> None:
-        """The network that ``together.<name>`` of the parameters describes.
-
-        Raises:
-            UserError: its weights cannot be started from.
-        """
-        key = f"together.{name}.init"
-        self.origin = origin_of(pupil.model, pupil.init, key)
-        network = create_network(pupil.model, pupil.resolution, pupil.init, key=key)
-        if network.rounded:
-            raise UserError(f"{key}: these weights are set for INT8 already; start from some before that, or scratch")
-        network.to(device).to(memory_format=torch.channels_last)
-        self.name, self.network, self.rate, self.updates = name, network, pupil.learning_rate, 0
+    def __init__(self, name: str, network: SemNetwork, rate: float, recipe: Together, origin: dict[str, Any]) -> None:
+        """Begin to train ``network``, whose weights have the record ``origin``, at a rate of up to ``rate``."""
+        network.to(memory_format=torch.channels_last)
+        self.name, self.network, self.rate, self.origin, self.updates = name, network, rate, origin, 0
         self.optimizer = create_optimizer_v2(
             network, "muon", lr=self.rate, weight_decay=recipe.weight_decay, **OPTIMIZERS["muon"]
         )
@@ -182,13 +179,27 @@ class Learner:
         return round(float((logits.argmax(1) == images.labels).float().mean()), 4)
 
 
+def learner_of(name: str, pupil: Pupil, recipe: Together, device: torch.device) -> Learner:
+    """The network that ``together.<name>`` of the parameters describes, about to learn.
+
+    Raises:
+        UserError: its weights cannot be started from.
+    """
+    key = f"together.{name}.init"
+    origin = origin_of(pupil.model, pupil.init, key)
+    network = create_network(pupil.model, pupil.resolution, pupil.init, key=key)
+    if network.rounded:
+        raise UserError(f"{key}: these weights are set for INT8 already; start from some before that, or scratch")
+    return Learner(name, network.to(device), pupil.learning_rate, recipe, origin)
+
+
 class Run:
     """The networks, the images, and how far it is."""
 
     def __init__(self, recipe: Together, base: Base, learners: list[Learner], pool: Pool, validation: ImageSet) -> None:
         """Begin, once there are images; the first of ``learners`` teaches the others."""
         self.recipe, self.base, self.learners, self.pool, self.validation = recipe, base, learners, pool, validation
-        self.views, self.reports = 0, 0
+        self.views, self.reports, self.minutes = 0, 0, recipe.minutes
         self.task, self.device = LabelLoss(recipe.cell_weight), pool.labels.device
         self.randomness = torch.Generator(self.device).manual_seed(base.seed)
         pool.take(recipe.batch_size)
@@ -197,10 +208,10 @@ class Run:
     def train(self) -> list[dict[str, Any]]:
         """Until the time is over; the record of each network."""
         minutes = 0.0
-        while minutes < self.recipe.minutes:
-            self._step(minutes / self.recipe.minutes)
+        while minutes < self.minutes:
+            self._step(minutes / self.minutes)
             minutes = (time.monotonic() - self.begun) / 60
-            if minutes > (self.reports + 1) * self.recipe.report_minutes or minutes >= self.recipe.minutes:
+            if minutes > (self.reports + 1) * self.recipe.report_minutes or minutes >= self.minutes:
                 records = self._report(minutes)
         return records
 
@@ -252,6 +263,50 @@ class Run:
         }
 
 
+class AgreementRun(Run):
+    """The student alone, beside the larger network, learning to answer alike in FP32 and INT8."""
+
+    def __init__(self, before: Run) -> None:
+        """Go on after ``before``, with its last network; ranges are chosen by images of its pool."""
+        larger, *_, student = before.learners
+        recipe = before.recipe
+        part = recipe.agreement
+        network = deepcopy(student.average.module)
+        network.add_rounding()
+        calibrate(network, before.pool.take(CALIBRATION)[0])
+        self.before = deepcopy(network)
+        agreeing = Learner("agreement", network, part.learning_rate, recipe, student.origin)
+        super().__init__(recipe, before.base, [agreeing], before.pool, before.validation)
+        task = DistillationLoss(larger.average.module, recipe.alpha, recipe.temperature, recipe.cell_weight)
+        self.loss, self.minutes = AgreementLoss(task, part.weight), part.minutes
+        set_precision(agreeing.average.module, "int8")  # what is reported
+
+    def _step(self, share: float) -> None:
+        (student,) = self.learners
+        student.learn(self.loss(student.network, self._batch())[0], share)
+
+    @torch.no_grad()
+    def blended(self) -> tuple[SemNetwork, float]:
+        """The network between that before and that of now, with the ranges of both; its accuracy in INT8."""
+        (student,) = self.learners
+        now = student.average.module
+        for old, new in zip(self.before.parameters(), now.parameters(), strict=True):
+            new.copy_(old.lerp(new, self.recipe.agreement.share))
+        return now, student.accuracy(self.validation)
+
+
+def agreed(before: Run, record: dict[str, Any]) -> tuple[SemNetwork, dict[str, Any]]:
+    """The student of ``before`` after its minutes of agreement, if there are any, and its ``record`` as it then is."""
+    if not before.recipe.agreement.minutes:
+        return before.learners[-1].average.module, record
+    run = AgreementRun(before)
+    run.train()
+    network, accuracy = run.blended()
+    print(f"the student between before and after: {accuracy:.1%} in INT8")
+    more = {"rendered_images": run.pool.drawn, "views": before.views + run.views, "validation_accuracy": accuracy}
+    return network, record | more
+
+
 def main(params: Pretrain) -> None:
     """Train all three, write two."""
     check_listed(SEM_WEIGHTS)
@@ -263,16 +318,18 @@ def main(params: Pretrain) -> None:
     accelerator = create_accelerator(base, bf16_pays=True)
     if accelerator.num_processes > 1:
         raise UserError("pretrain.together runs in one process: start it without `accelerate launch`")
-    learners = [Learner(name, pupil, recipe, accelerator.device) for name, pupil in pupils.items()]
+    learners = [learner_of(name, pupil, recipe, accelerator.device) for name, pupil in pupils.items()]
     if accelerator.device.type == "cuda":  # how far a run gets depends on the time of each step, so nothing is repeated
         torch.use_deterministic_algorithms(False)
         torch.set_float32_matmul_precision("high")
     validation = fresh_images(VALIDATION, recipe.resolution, BENCHMARK, base.seed, size=recipe.fresh_size)
     seed = seed_of(base.seed, "student", max(draws_before(learner.origin) for learner in learners))
     with Pool(recipe, seed, accelerator.device) as pool:
-        records = Run(recipe, base, learners, pool, validation).train()
-    for learner, record in list(zip(learners, records, strict=True))[1:]:
-        write_weights(learner.average.module, record)
+        run = Run(recipe, base, learners, pool, validation)
+        *_, teacher, student = run.train()
+        written = [(learners[1].average.module, teacher), agreed(run, student)]
+    for network, record in written:
+        write_weights(network, record)
     shutil.rmtree(UNDERWAY)
 
 

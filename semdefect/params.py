@@ -204,6 +204,15 @@ class Pupil(Block):
     learning_rate: Positive
 
 
+class Agreeing(Block):
+    """The minutes in `Together` in which FP32 and INT8 of the student learn to agree; 0: none."""
+
+    minutes: Annotated[float, Field(ge=0)]
+    learning_rate: Positive
+    weight: Annotated[float, Field(ge=0)]
+    share: Share
+
+
 class Together(Block):
     """Teacher, student and a larger network that pretrain beside each other for some minutes."""
 
@@ -224,6 +233,7 @@ class Together(Block):
     taught_from: Share
     alpha: Share
     temperature: Positive
+    agreement: Agreeing
 
 
 class Pretrain(Block):

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -177,6 +178,7 @@ def beside(weights, monkeypatch):
     small = {"init": "scratch", "resolution": 32}
     content["together"] |= {"minutes": 0.001, "pool": 1000, "fresh_size": 32, "resolution": 32, "batch_size": 8}
     content["together"] |= {"taught_from": 0.0, "precision": "fp32"}
+    content["together"]["agreement"]["minutes"] = 0
     for name, model in (("larger", "convnext_atto"), ("teacher", "convnext_zepto_rms_ols"), ("student", SMALL)):
         content["together"][name] |= {"model": model, **small}
     return content
@@ -228,7 +230,7 @@ def test_two_networks_learn_from_the_answers_of_the_first(beside):
     def trained(alpha):
         torch.manual_seed(0)
         changed = recipe.model_copy(update={"alpha": alpha})
-        learners = [together.Learner(name, getattr(recipe, name), recipe, device) for name in ("larger", "student")]
+        learners = [together.learner_of(name, getattr(recipe, name), recipe, device) for name in ("larger", "student")]
         pool = SimpleNamespace(take=lambda size: pictures, labels=pictures[1], drawn=8)
         run = together.Run(changed, Pretrain(**beside).base, learners, pool, None)
         for share in (0.05, 0.05):
@@ -240,6 +242,40 @@ def test_two_networks_learn_from_the_answers_of_the_first(beside):
     pictures = pixels, torch.arange(8), torch.zeros(8, 1, 32, 32, dtype=torch.bool)
     (first, alone), (again, taught) = trained(1.0), trained(0.5)
     assert torch.equal(first, again) and not torch.equal(alone, taught)
+
+
+def test_the_student_then_agrees_and_is_written_between_before_and_after(beside, weights, monkeypatch, capsys):
+    runs, start, learn = [], together.AgreementRun.__init__, together.Learner.learn
+
+    def begun(self, before):
+        start(self, before)
+        runs.append((self, before))
+
+    monkeypatch.setattr(together.AgreementRun, "__init__", begun)
+    monkeypatch.setattr(together.Learner, "learn", lambda self, loss, _: learn(self, loss, 0.5))  # the first is 0
+    beside["together"]["agreement"] |= {"minutes": 0.001, "share": 0.25}
+    seen = {}
+    blended = together.AgreementRun.blended
+
+    def watched(self):
+        seen["after"] = deepcopy(self.learners[0].average.module)
+        return blended(self)
+
+    monkeypatch.setattr(together.AgreementRun, "blended", watched)
+    together.main(Pretrain(**beside))
+    ((run, before),) = runs
+    made = network.load_network(weights / f"{SMALL}.safetensors")
+    assert made.rounded and "between before and after" in capsys.readouterr().out
+    triples = list(zip(run.before.parameters(), seen["after"].parameters(), made.parameters(), strict=True))
+    assert any(not torch.equal(old, new) for old, new, _ in triples)
+    for old, new, kept in triples:
+        assert torch.allclose(kept, 0.75 * old + 0.25 * new, atol=2e-3)  # half precision
+    assert made.state_dict()["evidence.rounding_in._extra_state"].tolist() == [
+        seen["after"].evidence.rounding_in.scale,
+        seen["after"].evidence.rounding_in.zero,
+    ]
+    assert read_provenance(weights / f"{SMALL}.safetensors")["views"] == before.views + run.views > before.views
+    assert not network.load_network(weights / "convnext_zepto_rms_ols.safetensors").rounded
 
 
 def test_a_full_pool_holds_the_latest_images_each_with_its_own_label_and_mask(beside, monkeypatch):
@@ -309,7 +345,7 @@ def test_weights_with_an_int8_side_are_not_started_from(beside, tmp_path):
 
 def test_the_rate_rises_then_falls_and_weights_that_are_no_numbers_are_told(beside):
     recipe = Pretrain(**beside).together
-    learner = together.Learner("student", recipe.student, recipe, torch.device("cpu"))
+    learner = together.learner_of("student", recipe.student, recipe, torch.device("cpu"))
     rates = []
     for share in (0.0, 0.025, 0.05, 0.5, 1.0):
         images = torch.rand(2, 1, 32, 32)
