@@ -90,6 +90,8 @@ def run_and_reestimate(
     """Train, then take the batch norm's statistics of the kept weights from one more pass over the training images."""
     progress = _RUN(trainer, validation, model_path, *rest, **more)
     kept, generator = network.load_network(model_path), torch.Generator().manual_seed(0)
+    if not any(isinstance(module, nn.BatchNorm2d) for module in kept.modules()):
+        raise UserError("the weights start with batch norm folded into the convolutions: --set distill.init=scratch")
     update_bn((_VIEWS(images, masks, generator)[0] for images, _, masks, _ in trainer.batches), kept)
     network.save_network(kept, model_path)
     return progress

@@ -1,6 +1,6 @@
 """Pretrain teacher, student and a larger network beside each other, for as long as a GPU is lent.
 
-    python -m pretrain.together        # a quarter of an hour; writes over the weights of the package
+    python -m pretrain.together        # twenty minutes; writes over the weights of the package
 
 All cores but two draw images without a pause; the networks learn from random views of all that were drawn, for a time
 instead of a number of epochs. The larger network learns from labels and masks alone and is not kept: the other two
@@ -199,7 +199,7 @@ class Run:
     def __init__(self, recipe: Together, base: Base, learners: list[Learner], pool: Pool, validation: ImageSet) -> None:
         """Begin, once there are images; the first of ``learners`` teaches the others."""
         self.recipe, self.base, self.learners, self.pool, self.validation = recipe, base, learners, pool, validation
-        self.views, self.reports, self.minutes = 0, 0, recipe.minutes
+        self.views, self.reports, self.minutes, self.drawn_before = 0, 0, recipe.minutes, 0
         self.task, self.device = LabelLoss(recipe.cell_weight), pool.labels.device
         self.randomness = torch.Generator(self.device).manual_seed(base.seed)
         pool.take(recipe.batch_size)
@@ -248,35 +248,46 @@ class Run:
         return records
 
     def _record(self, learner: Learner, figures: dict[str, float]) -> dict[str, Any]:
-        teacher = self.learners[0]
-        taught_by = {"model": teacher.network.model, "validation_accuracy": figures[teacher.name]}
         return {
             "recipe": self.recipe.model_dump(),
             "base": self.base.model_dump(),
             "renderer": RENDERER_VERSION,
-            "rendered_images": self.pool.drawn,
+            "rendered_images": self.pool.drawn - self.drawn_before,
             "views": self.views,
             "real_images": 0,
             "started_from": learner.origin,
-            "taught_by": taught_by if learner is not teacher else {},
+            "taught_by": self._taught_by(learner, figures),
             "validation_accuracy": figures[learner.name],
         }
+
+    def _taught_by(self, learner: Learner, figures: dict[str, float]) -> dict[str, Any]:
+        teacher = self.learners[0]
+        if learner is teacher:
+            return {}
+        return {"model": teacher.network.model, "validation_accuracy": figures[teacher.name]}
+
+
+def with_int8_side(network: SemNetwork) -> SemNetwork:
+    """A copy of ``network`` that rounds, on the same device; its ranges are not chosen yet."""
+    copy = deepcopy(network)
+    copy.add_rounding()
+    return copy.to(next(network.parameters()).device)  # what rounding adds is made on the CPU
 
 
 class AgreementRun(Run):
     """The student alone, beside the larger network, learning to answer alike in FP32 and INT8."""
 
-    def __init__(self, before: Run) -> None:
-        """Go on after ``before``, with its last network; ranges are chosen by images of its pool."""
+    def __init__(self, before: Run, record: dict[str, Any]) -> None:
+        """Go on after ``before``, with its last network, of that ``record``; images of its pool choose the ranges."""
         larger, *_, student = before.learners
         recipe = before.recipe
         part = recipe.agreement
-        network = deepcopy(student.average.module)
-        network.add_rounding()
+        network = with_int8_side(student.average.module)
         calibrate(network, before.pool.take(CALIBRATION)[0])
         self.before = deepcopy(network)
-        agreeing = Learner("agreement", network, part.learning_rate, recipe, student.origin)
+        agreeing = Learner("agreement", network, part.learning_rate, recipe, record)
         super().__init__(recipe, before.base, [agreeing], before.pool, before.validation)
+        self.drawn_before = self.pool.drawn
         task = DistillationLoss(larger.average.module, recipe.alpha, recipe.temperature, recipe.cell_weight)
         self.loss, self.minutes = AgreementLoss(task, part.weight), part.minutes
         set_precision(agreeing.average.module, "int8")  # what is reported
@@ -285,26 +296,28 @@ class AgreementRun(Run):
         (student,) = self.learners
         student.learn(self.loss(student.network, self._batch())[0], share)
 
+    def _taught_by(self, learner: Learner, figures: dict[str, float]) -> dict[str, Any]:
+        return dict(learner.origin["taught_by"])
+
     @torch.no_grad()
-    def blended(self) -> tuple[SemNetwork, float]:
-        """The network between that before and that of now, with the ranges of both; its accuracy in INT8."""
-        (student,) = self.learners
-        now = student.average.module
+    def blended(self) -> SemNetwork:
+        """The network between that before and that of now, with the ranges of both."""
+        now = self.learners[0].average.module
         for old, new in zip(self.before.parameters(), now.parameters(), strict=True):
             new.copy_(old.lerp(new, self.recipe.agreement.share))
-        return now, student.accuracy(self.validation)
+        return now
 
 
-def agreed(before: Run, record: dict[str, Any]) -> tuple[SemNetwork, dict[str, Any]]:
-    """The student of ``before`` after its minutes of agreement, if there are any, and its ``record`` as it then is."""
-    if not before.recipe.agreement.minutes:
-        return before.learners[-1].average.module, record
-    run = AgreementRun(before)
-    run.train()
-    network, accuracy = run.blended()
-    print(f"the student between before and after: {accuracy:.1%} in INT8")
-    more = {"rendered_images": run.pool.drawn, "views": before.views + run.views, "validation_accuracy": accuracy}
-    return network, record | more
+def agree(before: Run, record: dict[str, Any]) -> None:
+    """Let the student of ``before``, which is written with that ``record``, agree, and write what lies between."""
+    print("the student learns to answer alike in FP32 and INT8; the accuracies that follow are those of INT8")
+    run = AgreementRun(before, record)
+    (record,) = run.train()
+    network, student = run.blended(), run.learners[0]
+    record |= {"averaged_with_start": 1 - run.recipe.agreement.share}
+    record |= {"validation_accuracy": student.accuracy(run.validation)}
+    print(f"the average of before and after: {record['validation_accuracy']:.1%}")
+    write_weights(network, record)
 
 
 def main(params: Pretrain) -> None:
@@ -326,10 +339,11 @@ def main(params: Pretrain) -> None:
     seed = seed_of(base.seed, "student", max(draws_before(learner.origin) for learner in learners))
     with Pool(recipe, seed, accelerator.device) as pool:
         run = Run(recipe, base, learners, pool, validation)
-        *_, teacher, student = run.train()
-        written = [(learners[1].average.module, teacher), agreed(run, student)]
-    for network, record in written:
-        write_weights(network, record)
+        records = run.train()
+        for learner, record in list(zip(learners, records, strict=True))[1:]:
+            write_weights(learner.average.module, record)
+        if recipe.agreement.minutes:
+            agree(run, records[-1])
     shutil.rmtree(UNDERWAY)
 
 

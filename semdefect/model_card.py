@@ -195,7 +195,9 @@ def _history(provenance: dict[str, Any]) -> str:
         images, real = provenance.get("rendered_images"), provenance.get("real_images")
         recipe, views = provenance.get("recipe", {}), provenance.get("views")  # a run by the clock has no epochs
         length = f"{recipe.get('epochs')} epochs on" if views is None else f"{views} views of"
-        runs.append(f"{length} {images} rendered and {real} real images")
+        stays = provenance.get("averaged_with_start")
+        average = f", averaged, {stays:.0%} of it the start" if stays else ""
+        runs.append(f"{length} {images} rendered and {real} real images{average}")
         provenance = provenance.get("started_from") or {}
     return f", made by pretraining, the last run first: {'; '.join(runs)}" if runs else ", of unknown origin"
 

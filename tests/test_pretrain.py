@@ -247,8 +247,8 @@ def test_two_networks_learn_from_the_answers_of_the_first(beside):
 def test_the_student_then_agrees_and_is_written_between_before_and_after(beside, weights, monkeypatch, capsys):
     runs, start, learn = [], together.AgreementRun.__init__, together.Learner.learn
 
-    def begun(self, before):
-        start(self, before)
+    def begun(self, before, record):
+        start(self, before, record)
         runs.append((self, before))
 
     monkeypatch.setattr(together.AgreementRun, "__init__", begun)
@@ -265,7 +265,7 @@ def test_the_student_then_agrees_and_is_written_between_before_and_after(beside,
     together.main(Pretrain(**beside))
     ((run, before),) = runs
     made = network.load_network(weights / f"{SMALL}.safetensors")
-    assert made.rounded and "between before and after" in capsys.readouterr().out
+    assert made.rounded and "the average of before and after" in capsys.readouterr().out
     triples = list(zip(run.before.parameters(), seen["after"].parameters(), made.parameters(), strict=True))
     assert any(not torch.equal(old, new) for old, new, _ in triples)
     for old, new, kept in triples:
@@ -274,8 +274,30 @@ def test_the_student_then_agrees_and_is_written_between_before_and_after(beside,
         seen["after"].evidence.rounding_in.scale,
         seen["after"].evidence.rounding_in.zero,
     ]
-    assert read_provenance(weights / f"{SMALL}.safetensors")["views"] == before.views + run.views > before.views
+    record = read_provenance(weights / f"{SMALL}.safetensors")
+    earlier = record["started_from"]
+    assert (record["views"], earlier["views"], record["averaged_with_start"]) == (run.views, before.views, 0.75)
+    assert record["rendered_images"] + earlier["rendered_images"] >= run.pool.drawn - run.drawn_before
+    assert record["taught_by"] == earlier["taught_by"] and record["taught_by"]["model"] == "convnext_atto"
     assert not network.load_network(weights / "convnext_zepto_rms_ols.safetensors").rounded
+
+
+def test_what_rounding_adds_lies_where_the_weights_lie():
+    made = together.with_int8_side(create_network(SMALL, 32).to("meta"))
+    assert {value.device.type for value in (*made.parameters(), *made.buffers())} == {"meta"}
+
+
+def test_where_agreement_fails_both_networks_are_there(beside, weights, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(together, "calibrate", broken)
+    beside["together"]["agreement"]["minutes"] = 1
+    with pytest.raises(RuntimeError, match="out of memory"):
+        together.main(Pretrain(**beside))
+    for model in (SMALL, "convnext_zepto_rms_ols"):
+        assert not network.load_network(weights / f"{model}.safetensors").rounded
+    assert not threads_that_draw()
 
 
 def test_a_full_pool_holds_the_latest_images_each_with_its_own_label_and_mask(beside, monkeypatch):
