@@ -23,7 +23,9 @@ def agreement_trainer(
     renew: Callable[[int], ImageSet] | None = None,
     block: str = "distill",
 ) -> Trainer:
-    """A `Trainer` of ``int8_epochs`` at ``int8_learning_rate``, validated in INT8.
+    """A `Trainer` of ``int8_epochs`` at ``int8_learning_rate``, validated in INT8, that keeps the last epoch.
+
+    Agreement grows to the end, while macro-F1 goes up and down by an image or two.
 
     A ``network`` without rounding gets it here, its ranges chosen by some images of ``data``. The other arguments are
     those of `Trainer`; ``task`` is what the network goes on to learn in FP32 meanwhile, ``block`` the block of
@@ -40,5 +42,6 @@ def agreement_trainer(
     part = recipe.model_copy(update=changes)
     loss, key = AgreementLoss(task, recipe.int8_weight), f"{block}.int8_learning_rate"
     trainer = Trainer(stage, network, loss, part, data, accelerator, seed, renew, key)
+    trainer.keeps_last = True
     set_precision(trainer.average.module, "int8")  # what is validated
     return trainer

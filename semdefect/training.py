@@ -90,7 +90,11 @@ def fingerprint(base: Base, recipe: Training, data: ImageSet, validation: ImageS
 
 
 class Trainer:
-    """One training run of a `SemNetwork`. ``run`` trains what is left of it and saves the best epoch."""
+    """One training run of a `SemNetwork`. ``run`` trains what is left of it and saves the best epoch.
+
+    Attributes:
+        keeps_last: save the last epoch instead, for a task that macro-F1 does not measure.
+    """
 
     def __init__(
         self,
@@ -109,7 +113,7 @@ class Trainer:
         With ``renew``, every epoch trains on the images that it returns for the epoch's number, as many as ``data``
         holds, of which then only the shapes matter. ``rate_key`` is the parameter of the learning rate, for messages.
         """
-        self.rate_key = rate_key or f"{stage}.learning_rate"
+        self.rate_key, self.keeps_last = rate_key or f"{stage}.learning_rate", False
         self.stage, self.network, self.loss, self.recipe, self.renew = stage, network, loss, recipe, renew
         self.accelerator, self.seed, self.randomness = accelerator, seed, torch.Generator()
         self.order = EpochOrder(len(data), seed)
@@ -154,8 +158,8 @@ class Trainer:
         """Train, resuming a killed run of the same ``identity``; write the best epoch and the curves.
 
         Args:
-            validation: judges each epoch by macro-F1 and never trains.
-            model_path: where the weights of the best epoch go, at the end.
+            validation: judges each epoch by macro-F1 (of ``keeps_last``: describes it) and never trains.
+            model_path: where the weights of that epoch go, at the end.
             metrics_folder: DVCLive's folder for ``metrics.json`` and ``plots/``.
             identity: `fingerprint` of the run.
             keep: leave the checkpoint there, so that the same run again only writes its results; for a run that is a
@@ -169,7 +173,7 @@ class Trainer:
             figures = self._epoch(progress.epoch) | self._validate(validation)
             progress.epoch += 1
             progress.history.append(figures)
-            improved = figures["val/macro_f1"] > progress.best_macro_f1
+            improved = self.keeps_last or figures["val/macro_f1"] > progress.best_macro_f1
             if improved:
                 progress.best_epoch, progress.best_macro_f1 = progress.epoch, figures["val/macro_f1"]
             if self.accelerator.is_main_process:

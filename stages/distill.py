@@ -6,8 +6,8 @@
 
 Four parts: first the student learns from labels and teacher, then, beside a copy of itself, to answer alike in FP32
 and INT8; then its first blocks, at a lower working side, the cheap model of adaptive inference, learn from labels and
-student; of each part the best epoch by validation macro-F1. Last a small head of each learns which images are unlike
-all of these.
+student. Of each part the best epoch by validation macro-F1 is kept, of the second the last. Last a small head of each
+learns which images are unlike all of these.
 Reads data/splits/{train,val}.csv and models/teacher/; writes models/student/{model,fast}.safetensors and
 metrics/distill/. Killed at any time and run again, it resumes after the last finished epoch.
 """
