@@ -40,6 +40,9 @@ def figures_of(images: RealImages, said: dict[int, dict[str, NDArray[np.float64]
             f"{model}_recall": dict(zip(CLASSES, recalls(whole_confusion), strict=True)),
         }
     figures["int8_confusion"] = whole_confusion.tolist()
+    figures["int8_fp32_agreement"] = float(
+        np.mean([(one["int8"].argmax(axis=1) == one["fp32"].argmax(axis=1)).mean() for one in said.values()])
+    )
     return figures
 
 
@@ -88,6 +91,7 @@ def show(figures: dict[str, Any]) -> None:
             *(percent(part["mean_class_accuracy"]) for part in figures[f"{model}_folds"]),
         )
     console.print(table)
+    console.print(f"INT8 names the class that FP32 names on {percent(figures['int8_fp32_agreement'])} of the images")
     table = Table("true \\ called", *CLASSES, "recall", title="Confusion (INT8)")
     for name, row in zip(CLASSES, figures["int8_confusion"], strict=True):
         table.add_row(name, *map(str, row), percent(figures["int8_recall"][name]))

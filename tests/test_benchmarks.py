@@ -212,6 +212,12 @@ def test_figures_of_folds_are_means_over_them(folded):
     assert [part["accuracy"] for part in figures["int8_folds"]] == [1.0, 14 / 16 / 1]
     assert figures["int8_confusion"][0][:2] == [2, 2]
     assert figures["int8_recall"]["bridge"] == 0.5
+    assert figures["int8_fp32_agreement"] == (1 + 14 / 16) / 2
+
+
+def test_folds_are_scored_whether_their_files_agree_or_not():
+    assert real_cv.changed([])["export_onnx"]["int8_agreement"] == 0
+    assert real_cv.changed(["export_onnx.int8_agreement=0.9"])["export_onnx"]["int8_agreement"] == 0.9
 
 
 @pytest.mark.parametrize("copies", [1, 4])
