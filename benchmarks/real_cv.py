@@ -11,9 +11,8 @@ For each fold, the real images of the others are laid into data/real of a worksp
 train_teacher, distill and export_onnx run there as they would for a user. Then the FP32 and INT8 files, through the
 device's code, and the teacher name the classes of the fold's images. The folds are those of labels.csv; an image whose
 near-duplicate (as `synthesize` finds them) is held out does not train. Parameters are params.yaml's but for the split:
-the fold is the test, so that the pipeline keeps none of its own; 15 % of the images it gets choose the best epoch. And
-for export_onnx.int8_agreement, which would refuse a fold's files where a few of some 370 validation images differ: how
-far INT8 and FP32 agree is measured on the held-out images.
+the fold is the test, so that the pipeline keeps none of its own; 15 % of the images it gets choose the best epoch. A
+fold whose files export_onnx refuses ends the run, as it would end a user's.
 
 Killed and run again it goes on: a finished stage of the same code, data and parameters does not run again, nor do those
 that another run with other parameters for later stages has finished (.scratch/real_cv; may be deleted). All folds with
@@ -65,14 +64,13 @@ def chosen(images: RealImages, fold: int, per_class: int | None) -> NDArray[np.i
 
 
 def changed(settings: Sequence[str]) -> dict[str, Any]:
-    """``params.yaml`` with this split, no bar of agreement, and ``settings`` (``block.key=value``) laid over.
+    """The parameters of ``params.yaml`` with this benchmark's split and ``settings`` (``block.key=value``) laid over.
 
     Raises:
         UserError: a setting is none, or a value is not allowed.
     """
     content: dict[str, Any] = yaml.safe_load((ROOT / PARAMS).read_text(encoding="utf-8"))
     content["split"] = dict(SPLIT)
-    content["export_onnx"]["int8_agreement"] = 0.0
     for setting in settings:
         name, _, value = setting.partition("=")
         block, _, key = name.partition(".")

@@ -25,7 +25,7 @@ def agreement_trainer(
 ) -> Trainer:
     """A `Trainer` of ``int8_epochs`` at ``int8_learning_rate``, validated in INT8, that keeps the last epoch.
 
-    Agreement grows to the end, while macro-F1 goes up and down by an image or two.
+    The task is agreement, which macro-F1 does not measure: it would choose by an image or two.
 
     A ``network`` without rounding gets it here, its ranges chosen by some images of ``data``. The other arguments are
     those of `Trainer`; ``task`` is what the network goes on to learn in FP32 meanwhile, ``block`` the block of
