@@ -287,7 +287,7 @@ class AgreementRun(Run):
         self.before = deepcopy(network)
         agreeing = Learner("agreement", network, part.learning_rate, recipe, record)
         super().__init__(recipe, before.base, [agreeing], before.pool, before.validation)
-        self.drawn_before = self.pool.drawn
+        self.drawn_before = record["rendered_images"]  # those that came while ranges were chosen are of this part
         task = DistillationLoss(larger.average.module, recipe.alpha, recipe.temperature, recipe.cell_weight)
         self.loss, self.minutes = AgreementLoss(task, part.weight), part.minutes
         set_precision(agreeing.average.module, "int8")  # what is reported

@@ -245,11 +245,12 @@ def test_two_networks_learn_from_the_answers_of_the_first(beside):
 
 
 def test_the_student_then_agrees_and_is_written_between_before_and_after(beside, weights, monkeypatch, capsys):
-    runs, start, learn = [], together.AgreementRun.__init__, together.Learner.learn
+    runs, drawn, start, learn = [], [], together.AgreementRun.__init__, together.Learner.learn
 
     def begun(self, before, record):
         start(self, before, record)
         runs.append((self, before))
+        drawn.append(self.pool.drawn)
 
     monkeypatch.setattr(together.AgreementRun, "__init__", begun)
     monkeypatch.setattr(together.Learner, "learn", lambda self, loss, _: learn(self, loss, 0.5))  # the first is 0
@@ -277,7 +278,8 @@ def test_the_student_then_agrees_and_is_written_between_before_and_after(beside,
     record = read_provenance(weights / f"{SMALL}.safetensors")
     earlier = record["started_from"]
     assert (record["views"], earlier["views"], record["averaged_with_start"]) == (run.views, before.views, 0.75)
-    assert record["rendered_images"] + earlier["rendered_images"] >= run.pool.drawn - run.drawn_before
+    both = record["rendered_images"] + earlier["rendered_images"]  # the pool goes on drawing after the record is made
+    assert run.drawn_before == earlier["rendered_images"] <= drawn[0] <= both <= run.pool.drawn
     assert record["taught_by"] == earlier["taught_by"] and record["taught_by"]["model"] == "convnext_atto"
     assert not network.load_network(weights / "convnext_zepto_rms_ols.safetensors").rounded
 
