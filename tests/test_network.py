@@ -23,6 +23,7 @@ from semdefect.network import (
     predict,
     read_provenance,
     save_network,
+    standardise,
     weights_hash,
 )
 
@@ -64,6 +65,16 @@ def test_brightness_and_contrast_do_not_change_the_answer(student, images, contr
         assert torch.equal(plain.argmax(1), changed.argmax(1))
     else:  # a negative is another picture
         assert distance > 0.25 * float((plain - others).abs().max())
+
+
+def test_pixels_far_from_all_others_count_as_if_they_were_four_deviations_away(images):
+    image = images[:1].clone()
+    image[..., 100:104, 100:104] = 20.0  # at full scale 1: more than 30 deviations once it is standardised
+    standard = standardise(image)
+    assert float(standard.max()) == 4.0 and float(standard.min()) >= -4.0
+    rest = standard[..., :90, :]
+    expected = (image - image.mean()) / image.std(correction=0)
+    assert torch.allclose(rest, expected[..., :90, :], atol=1e-4)
 
 
 def test_a_full_size_image_and_its_resized_copy_get_the_same_answer(student, images):
