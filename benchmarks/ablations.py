@@ -85,7 +85,10 @@ VARIANTS = {
     "no random views": alone(part="no random views"),
     "constant learning rate": alone(part="constant learning rate"),
     "gradients of any length": alone(part="gradients of any length"),
-    "batch norm re-estimated": alone(part="batch norm re-estimated"),
+    # The weights of the package have batch norm folded into the convolutions.
+    "random weights, batch norm re-estimated": alone(
+        "distill.init=scratch", part="batch norm re-estimated", against="random weights"
+    ),
     "random weights, input at a fixed scale": alone(
         "distill.init=scratch", part="input at a fixed scale", against="random weights"
     ),

@@ -80,18 +80,26 @@ def two_views(pixels: Tensor, masks: Tensor, generator: torch.Generator) -> tupl
 
 
 def fixed_scale(images: Tensor) -> Tensor:
-    """Pixels centred and scaled by constants, as is usual for photographs, instead of image by image."""
+    """Pixels centred and scaled by constants, as is usual for photographs, instead of image by image, and not cut."""
     return (images - 0.45) / 0.25
 
 
 def run_and_reestimate(
     trainer: training.Trainer, validation: Any, model_path: Path, *rest: Any, **more: Any
 ) -> Progress:
-    """Train, then take the batch norm's statistics of the kept weights from one more pass over the training images."""
+    """Train, then take the batch norm's statistics of the kept weights from one more pass over the training images.
+
+    Only in the first part of `distill`: the others go on from its weights with batch norm folded into the convolutions.
+
+    Raises:
+        UserError: that part starts so too.
+    """
+    if trainer.stage != "distill":
+        return _RUN(trainer, validation, model_path, *rest, **more)
+    if not any(isinstance(module, nn.BatchNorm2d) for module in trainer.network.modules()):
+        raise UserError("the student's weights have batch norm folded into the convolutions: distill.init=scratch")
     progress = _RUN(trainer, validation, model_path, *rest, **more)
     kept, generator = network.load_network(model_path), torch.Generator().manual_seed(0)
-    if not any(isinstance(module, nn.BatchNorm2d) for module in kept.modules()):
-        raise UserError("the weights start with batch norm folded into the convolutions: --set distill.init=scratch")
     update_bn((_VIEWS(images, masks, generator)[0] for images, _, masks, _ in trainer.batches), kept)
     network.save_network(kept, model_path)
     return progress

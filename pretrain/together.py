@@ -293,6 +293,7 @@ class AgreementRun(Run):
         set_precision(agreeing.average.module, "int8")  # what is reported
 
     def _step(self, share: float) -> None:
+        """An update without bf16, whose own rounding is coarser than that to 8 bits."""
         (student,) = self.learners
         student.learn(self.loss(student.network, self._batch())[0], share)
 
@@ -314,7 +315,7 @@ def agree(before: Run, record: dict[str, Any]) -> None:
     run = AgreementRun(before, record)
     (record,) = run.train()
     network, student = run.blended(), run.learners[0]
-    record |= {"averaged_with_start": 1 - run.recipe.agreement.share}
+    record |= {"averaged_with_start": round(1 - run.recipe.agreement.share, 4)}
     record |= {"validation_accuracy": student.accuracy(run.validation)}
     print(f"the average of before and after: {record['validation_accuracy']:.1%}")
     write_weights(network, record)

@@ -2,15 +2,17 @@
 
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from samples import image_set, params
+from samples import image_set, params, rounded_network
 
 from benchmarks import altered
 from semdefect import seeds, training
 from semdefect.device import create_accelerator
+from semdefect.errors import UserError
 from semdefect.network import create_network
 from stages import distill
 
@@ -60,6 +62,18 @@ def test_reestimation_leaves_the_weights(usual, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     parts = {name.rsplit(".", 1)[1] for name in changed(student("batch norm re-estimated"), usual)}
     assert parts <= {"running_mean", "running_var", "num_batches_tracked"} and "running_mean" in parts
+
+
+@pytest.mark.parametrize("stage", ["distill", "distill_int8"])
+def test_reestimation_needs_batch_norm_in_the_first_part_alone(stage, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(altered, "_RUN", lambda *_, **__: "ran")
+    trainer = SimpleNamespace(stage=stage, network=rounded_network())
+    if stage == "distill":
+        with pytest.raises(UserError, match=r"folded into the convolutions: distill\.init=scratch"):
+            altered.run_and_reestimate(trainer, None, Path("model.safetensors"))
+    else:
+        assert altered.run_and_reestimate(trainer, None, Path("model.safetensors")) == "ran"
 
 
 def test_parts_are_listed_and_strange_ones_refused(monkeypatch, capsys):
