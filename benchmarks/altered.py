@@ -97,7 +97,7 @@ def run_and_reestimate(
     if trainer.stage != "distill":
         return _RUN(trainer, validation, model_path, *rest, **more)
     if not any(isinstance(module, nn.BatchNorm2d) for module in trainer.network.modules()):
-        raise UserError("the student's weights have batch norm folded into the convolutions: distill.init=scratch")
+        raise UserError("the student's weights have batch norm folded into the convolutions: set distill.init=scratch")
     progress = _RUN(trainer, validation, model_path, *rest, **more)
     kept, generator = network.load_network(model_path), torch.Generator().manual_seed(0)
     update_bn((_VIEWS(images, masks, generator)[0] for images, _, masks, _ in trainer.batches), kept)

@@ -70,7 +70,7 @@ def test_reestimation_needs_batch_norm_in_the_first_part_alone(stage, tmp_path, 
     monkeypatch.setattr(altered, "_RUN", lambda *_, **__: "ran")
     trainer = SimpleNamespace(stage=stage, network=rounded_network())
     if stage == "distill":
-        with pytest.raises(UserError, match=r"folded into the convolutions: distill\.init=scratch"):
+        with pytest.raises(UserError, match=r"folded into the convolutions: set distill\.init=scratch"):
             altered.run_and_reestimate(trainer, None, Path("model.safetensors"))
     else:
         assert altered.run_and_reestimate(trainer, None, Path("model.safetensors")) == "ran"
