@@ -22,9 +22,10 @@ from PIL import Image
 from benchmarks.environment import run_benchmark, write_result
 from benchmarks.real_images import load_real
 from semdefect.edge.adaptive import AdaptiveClassifier
-from semdefect.edge.classifier import MAX_THREADS, Classifier, EdgeClassifier, Failure, Prediction
+from semdefect.edge.classifier import Classifier, EdgeClassifier, Failure, Prediction
 from semdefect.edge.image import open_gray, to_pixels
 from semdefect.edge.options import whole
+from semdefect.edge.session import MAX_THREADS
 from semdefect.errors import UserError
 from semdefect.evaluation import FAST, SPARED, TestSet, load_test_sets
 from semdefect.manifest import SPLITS, read_manifest

@@ -38,9 +38,10 @@ from semdefect.edge.options import whole
 from semdefect.edge.scoring import confusion_matrix, recalls, score
 from semdefect.edge.table import percent
 from semdefect.errors import UserError
-from semdefect.export import save_onnx, scales_of, to_onnx
+from semdefect.export import save_onnx, scales_of
 from semdefect.losses import LabelLoss
 from semdefect.network import create_network, file_sha256, load_network
+from semdefect.onnx_graph import to_onnx
 from semdefect.params import Base, Pretrain, Student, load_params, load_shaped
 from semdefect.quantization import integer_weights
 from semdefect.rounding import calibrate

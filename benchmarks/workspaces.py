@@ -97,7 +97,8 @@ def identities(code: str, files: Sequence[tuple[str, str]], content: dict[str, A
     for stage in STAGES:
         block = content.get(stage, {})
         changed_part = altered.identity(part) if stage in altered.STAGES else []
-        digest.update(json.dumps([stage, block, start.get(stage, ""), *changed_part]).encode())
+        bar = [content.get("export_onnx", {}).get("int8_agreement")] if stage == "distill" else []
+        digest.update(json.dumps([stage, block, start.get(stage, ""), *changed_part, *bar]).encode())
         hashes[stage] = digest.hexdigest()[:16]
     return hashes
 

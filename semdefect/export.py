@@ -2,7 +2,6 @@
 
 import math
 import tempfile
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
-from torch import nn
 
 from semdefect import CLASSES
 from semdefect.atomic import replacing, write_json
@@ -20,17 +18,17 @@ from semdefect.calibration import fit_temperature, guard_thresholds, review_all,
 from semdefect.calibration_data import CalibrationImages
 from semdefect.edge.classifier import EdgeClassifier
 from semdefect.edge.guard import ACCEPTED, Guard
-from semdefect.edge.image import SIZE
 from semdefect.edge.metadata import METADATA_KEY, ModelMetadata
-from semdefect.edge.runtime import OUTPUTS, Answers, joined
+from semdefect.edge.runtime import Answers
 from semdefect.errors import UserError
 from semdefect.images import ImageSet
+from semdefect.int8_trial import answers_of, same_class
 from semdefect.network import SemNetwork, file_sha256, load_network, predict
+from semdefect.onnx_graph import to_onnx
 from semdefect.params import ExportOnnx
 from semdefect.quantization import integer_model, integer_weights
 from semdefect.rounding import Precision, WeightRounding, set_precision, signal_to_noise
 
-OPSET = 18
 #: The exported files.
 FILES: dict[Precision, str] = {
     "fp32": "student_fp32.onnx",
@@ -39,68 +37,6 @@ FILES: dict[Precision, str] = {
 }
 #: How many of the tensors that lose most are listed.
 WORST = 10
-
-
-class Answering(nn.Module):
-    """A network whose outputs are those of the exported file."""
-
-    def __init__(self, network: SemNetwork) -> None:
-        """Ask ``network``, which has a score of unknown images."""
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """`SemNetwork.answers`."""
-        return self.network.answers(images)
-
-
-def to_onnx(network: SemNetwork) -> onnx.ModelProto:
-    """The network as ONNX: ``input [N, 1, 224, 224]`` float32 in [0, 1] → ``logits [N, 8]`` and ``unknown [N]``.
-
-    Batches may have any size. The exporter notes where each node comes from, with absolute paths of this machine: all
-    of that is removed.
-    """
-    network = network.cpu().float().eval()
-    module: Any
-    for module in network.modules():  # in place, activations are traced op by op: the same graph in twice the time
-        if hasattr(module, "inplace"):
-            module.inplace = False
-    example = torch.rand(2, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of the exporter's own internals
-        program = torch.onnx.export(
-            Answering(network),
-            (example,),
-            input_names=["input"],
-            output_names=list(OUTPUTS),
-            dynamic_shapes=({0: torch.export.Dim("N", min=1)},),
-            opset_version=OPSET,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
-    assert program is not None
-    model = program.model_proto
-    _forget_origin(model)
-    onnx.checker.check_model(model)
-    return model
-
-
-def _forget_origin(model: onnx.ModelProto) -> None:
-    graph = model.graph
-    for part in [
-        model,
-        graph,
-        *graph.node,
-        *graph.value_info,
-        *graph.input,
-        *graph.output,
-        *graph.initializer,
-    ]:
-        del part.metadata_props[:]
-    for node in graph.node:
-        node.doc_string = ""
-    model.producer_name, model.producer_version, model.doc_string = "semdefect", "", ""
 
 
 def save_onnx(model: onnx.ModelProto, metadata: ModelMetadata, path: Path) -> None:
@@ -147,13 +83,13 @@ def export_student(
     variants = _variants(network, about, calibration.images, threads)
     said = {precision: variant.logits[: calibration.split] for precision, variant in variants.items()}
     difference = check_difference(checkpoint, network, said["fp32"], calibration.validation, bars)
-    agreement = {precision: _agreement(said["fp32"], said[precision]) for precision in FILES if precision != "fp32"}
+    agreement = {precision: same_class(said["fp32"], said[precision]) for precision in FILES if precision != "fp32"}
     for precision, share in agreement.items():
         if share < bars.int8_agreement:
             raise UserError(
                 f"{checkpoint}: {FILES[precision]} and FP32 name the same class on {share:.2%} of {calibration.split} "
                 f"validation images, fewer than export_onnx.int8_agreement {bars.int8_agreement:g}; "
-                f"raise distill.int8_epochs"
+                f"raise distill.int8_further_epochs, or lower export_onnx.int8_agreement"
             )
     temperature, alone = fit_temperature(variants["fp32"].logits, labels), calibration.alone
     for file, variant in variants.items():
@@ -251,17 +187,13 @@ def scales_of(network: SemNetwork) -> dict[str, NDArray[np.float32]]:
     }
 
 
-def _agreement(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
-    return float((first.argmax(1) == second.argmax(1)).mean())
-
-
 def _quantization(network: SemNetwork, said: dict[Precision, NDArray[np.float32]], images: ImageSet) -> dict[str, Any]:
     """What rounding costs on ``images``, to which the files ``said`` these logits: by file, and by tensor of INT8."""
     plain = said["fp32"]
     rounded = {precision: logits for precision, logits in said.items() if precision != "fp32"}
     ratios = signal_to_noise(network, images.pixels)
     return {
-        "agreement_val": {precision: _agreement(plain, logits) for precision, logits in rounded.items()},
+        "agreement_val": {precision: same_class(plain, logits) for precision, logits in rounded.items()},
         "logits_signal_to_noise_db": {
             precision: float(10 * np.log10(plain.var() / max((logits - plain).var(), 1e-12)))
             for precision, logits in rounded.items()
@@ -275,13 +207,7 @@ def validated(model: onnx.ModelProto, about: ModelMetadata, images: ImageSet, th
     """What the device says of ``images`` from a file of ``model``, which is not kept."""
     with tempfile.TemporaryDirectory() as scratch:
         save_onnx(model, about, Path(scratch) / "model.onnx")
-        return answers_of(EdgeClassifier(Path(scratch) / "model.onnx", threads), images)
-
-
-def answers_of(classifier: EdgeClassifier, images: ImageSet) -> Answers:
-    """What a file says of ``images``, which are of the device's size."""
-    batches = (images.pixels.float() / 255).numpy()
-    return joined([classifier.answers(batches[start : start + 32]) for start in range(0, len(batches), 32)])
+        return answers_of(EdgeClassifier(Path(scratch) / "model.onnx", threads).answers, images)
 
 
 def _power_of_ten_above(value: float) -> float:

@@ -19,16 +19,16 @@ from semdefect.edge.pair import CHEAP, Pair, unsure
 from semdefect.errors import UserError
 from semdefect.export import (
     FILES,
-    answers_of,
     calibrated,
     calibrated_guard,
     check_difference,
     guard_sentence,
     save_onnx,
-    to_onnx,
     validated,
 )
+from semdefect.int8_trial import answers_of
 from semdefect.network import file_sha256, load_network
+from semdefect.onnx_graph import to_onnx
 from semdefect.params import ExportOnnx
 
 
@@ -88,7 +88,7 @@ def _pair(
     ``fast [N, 8]`` and ``unknown [N]`` are the fast student's calibrated probabilities and scores of them.
     """
     alone, labels = calibration.alone, calibration.images.labels.numpy()
-    answers = answers_of(full, calibration.images)
+    answers = answers_of(full.answers, calibration.images)
     both = full.probabilities(answers.logits)
     enough = enough_confidence(fast, both, bars.fast_agreement)
     asked = unsure(fast, enough)

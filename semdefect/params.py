@@ -137,6 +137,7 @@ class Student(Training):
 class Distill(Student):
     """The student beside a teacher; ``alpha`` weighs the labels, ``1 - alpha`` the teacher."""
 
+    int8_further_epochs: Annotated[int, Field(ge=0)]
     method: Literal["kl", "standardised", "dist"]
     alpha: Share
     temperature: Positive

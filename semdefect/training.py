@@ -74,7 +74,7 @@ def resolution_at(epoch: int, recipe: Training) -> int:
     return min(recipe.start_resolution + round(grown / 16) * 16, recipe.resolution)
 
 
-def fingerprint(base: Base, recipe: Training, data: ImageSet, validation: ImageSet, **files: str) -> str:
+def fingerprint(base: Base, recipe: Training, data: ImageSet, validation: ImageSet, **others: str) -> str:
     """Hash of what shapes a run, this package's code included: runs with equal hashes may resume each other.
 
     Args:
@@ -82,19 +82,15 @@ def fingerprint(base: Base, recipe: Training, data: ImageSet, validation: ImageS
         recipe: the stage's block.
         data: training images.
         validation: validation images.
-        files: hashes of the weights that the run starts or learns from.
+        others: hashes of the weights that the run starts or learns from, and whatever else shapes it.
     """
-    parameters = [base.model_dump(), recipe.model_dump(), data.sha256(), validation.sha256(), files]
+    parameters = [base.model_dump(), recipe.model_dump(), data.sha256(), validation.sha256(), others]
     versions = [torch.__version__, timm.__version__]
     return hashlib.sha256(json.dumps([*parameters, *versions, sources_sha256()]).encode()).hexdigest()
 
 
 class Trainer:
-    """One training run of a `SemNetwork`. ``run`` trains what is left of it and saves the best epoch.
-
-    Attributes:
-        keeps_last: save the last epoch instead, for a task that macro-F1 does not measure.
-    """
+    """One training run of a `SemNetwork`. ``run`` trains what is left of it and saves the best epoch."""
 
     def __init__(
         self,
@@ -113,7 +109,7 @@ class Trainer:
         With ``renew``, every epoch trains on the images that it returns for the epoch's number, as many as ``data``
         holds, of which then only the shapes matter. ``rate_key`` is the parameter of the learning rate, for messages.
         """
-        self.rate_key, self.keeps_last = rate_key or f"{stage}.learning_rate", False
+        self.rate_key = rate_key or f"{stage}.learning_rate"
         self.stage, self.network, self.loss, self.recipe, self.renew = stage, network, loss, recipe, renew
         self.accelerator, self.seed, self.randomness = accelerator, seed, torch.Generator()
         self.order = EpochOrder(len(data), seed)
@@ -158,7 +154,7 @@ class Trainer:
         """Train, resuming a killed run of the same ``identity``; write the best epoch and the curves.
 
         Args:
-            validation: judges each epoch by macro-F1 (of ``keeps_last``: describes it) and never trains.
+            validation: judges each epoch, and never trains.
             model_path: where the weights of that epoch go, at the end.
             metrics_folder: DVCLive's folder for ``metrics.json`` and ``plots/``.
             identity: `fingerprint` of the run.
@@ -168,12 +164,12 @@ class Trainer:
         progress = self.checkpoint.load(identity)
         best = self.checkpoint.folder / "best.safetensors"
         if progress.epoch and self.accelerator.is_main_process:
-            print(f"{self.stage}: going on after epoch {progress.epoch} of {self.recipe.epochs}")
-        while progress.epoch < self.recipe.epochs:
+            print(f"{self.stage}: going on after epoch {self._count(progress.epoch)}")
+        while self._goes_on(progress):
             figures = self._epoch(progress.epoch) | self._validate(validation)
             progress.epoch += 1
             progress.history.append(figures)
-            improved = self.keeps_last or figures["val/macro_f1"] > progress.best_macro_f1
+            improved = self._improved(progress)
             if improved:
                 progress.best_epoch, progress.best_macro_f1 = progress.epoch, figures["val/macro_f1"]
             if self.accelerator.is_main_process:
@@ -191,6 +187,17 @@ class Trainer:
         self.accelerator.wait_for_everyone()
         return progress
 
+    def _goes_on(self, progress: Progress) -> bool:
+        """Whether a further epoch follows."""
+        return progress.epoch < self.recipe.epochs
+
+    def _improved(self, progress: Progress) -> bool:
+        """Whether the last epoch is better than the best before it."""
+        return progress.history[-1]["val/macro_f1"] > progress.best_macro_f1
+
+    def _count(self, epoch: int) -> str:
+        return f"{epoch} of {max(epoch, self.recipe.epochs)}"
+
     def _epoch(self, epoch: int) -> dict[str, float]:
         """One pass over the data; mean training loss and accuracy."""
         self.order.epoch = epoch
@@ -204,12 +211,13 @@ class Trainer:
         total_loss, correct, seen = 0.0, 0, 0
         bar = tqdm(
             self.loader,
-            desc=f"{self.stage} {epoch + 1}/{self.recipe.epochs}",
+            desc=f"{self.stage} {self._count(epoch + 1)}",
             disable=not self.accelerator.is_main_process or None,
             leave=False,
         )
         for step, (pixels, labels, masks, known) in enumerate(bar):
-            self.schedule.step_update(epoch * self.steps + step)
+            # An epoch beyond those that the schedule was made for has the learning rates of the last of them.
+            self.schedule.step_update(min(epoch, self.recipe.epochs - 1) * self.steps + step)
             loss, logits = self._step(pixels, labels, masks, known)
             self.average.update(self.network, step=epoch * self.steps + step)
             total_loss += float(loss.detach()) * len(labels)
@@ -261,7 +269,7 @@ class Trainer:
 
     def _report(self, epoch: int, figures: dict[str, float]) -> None:
         tqdm.write(
-            f"{self.stage} epoch {epoch}/{self.recipe.epochs}: loss {figures['train/loss']:.3f}, "
+            f"{self.stage} epoch {self._count(epoch)}: loss {figures['train/loss']:.3f}, "
             f"accuracy {figures['train/accuracy']:.1%}, validation accuracy {figures['val/accuracy']:.1%}, "
             f"macro-F1 {figures['val/macro_f1']:.3f}"
         )

@@ -6,22 +6,25 @@
 
 Four parts: first the student learns from labels and teacher, then, beside a copy of itself, to answer alike in FP32
 and INT8; then its first blocks, at a lower working side, the cheap model of adaptive inference, learn from labels and
-student. Of each part the best epoch by validation macro-F1 is kept, of the second the last. Last a small head of each
-learns which images are unlike all of these.
+student. Of each part the best epoch by validation macro-F1 is kept, of the second the last; where INT8 does not clear
+`export_onnx.int8_agreement` by then, up to `distill.int8_further_epochs` more follow. Last a small head of each learns
+which images are unlike all of these.
 Reads data/splits/{train,val}.csv and models/teacher/; writes models/student/{model,fast}.safetensors and
 metrics/distill/. Killed at any time and run again, it resumes after the last finished epoch.
 """
 
+from functools import partial
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 
-from semdefect.agreement import agreement_trainer
+from semdefect.agreement import Bar, agreement_trainer
 from semdefect.checkpoint import SCRATCH
 from semdefect.device import create_accelerator, use_bf16
 from semdefect.edge.image import SIZE
 from semdefect.images import ImageSet
+from semdefect.int8_trial import int8_agreement
 from semdefect.losses import DistillationLoss
 from semdefect.network import (
     check_architecture,
@@ -63,7 +66,7 @@ def main(params: Params) -> None:
     hashes = {"teacher": file_sha256(TEACHER_MODEL), "start": weights_hash(recipe.model, recipe.init)}
     identity = fingerprint(base, recipe, data, validation, **hashes)
     trainer.run(validation, TAUGHT, METRICS, identity, keep=True)
-    parts = [trainer, agree(recipe, base, data, validation, accelerator)]
+    parts = [trainer, agree(recipe, base, data, accelerator, params.export_onnx.int8_agreement)]
     whole = training_images(recipe, STUDENT, base.seed, side=SIZE)
     parts.append(hasten(recipe, base, whole, accelerator))
     if accelerator.is_main_process:
@@ -74,12 +77,18 @@ def main(params: Params) -> None:
             file.unlink()
 
 
-def agree(recipe: Distill, base: Base, data: ImageSet, validation: ImageSet, accelerator: Accelerator) -> Trainer:
-    """The second part: train `TAUGHT` on to `AGREEING`, beside a copy of itself, until INT8 answers as FP32 does."""
+def agree(recipe: Distill, base: Base, data: ImageSet, accelerator: Accelerator, least: float) -> Trainer:
+    """The second part: train `TAUGHT` on to `AGREEING`, beside a copy of itself, until INT8 answers as FP32 does.
+
+    Its validation images are of the size of the device's, on which ``export_onnx`` demands an agreement of ``least``.
+    """
+    validation = validation_images(recipe, side=SIZE)
     copy = load_network(TAUGHT).to(accelerator.device)
     task = DistillationLoss(copy, recipe.alpha, recipe.temperature, recipe.cell_weight)
     trainer = agreement_trainer("distill_int8", load_network(TAUGHT), task, recipe, data, accelerator, base.seed)
-    identity = fingerprint(base, recipe, data, validation, start=file_sha256(TAUGHT))
+    if least and recipe.int8_further_epochs:
+        trainer.bar = Bar(partial(int8_agreement, threads=base.threads), least, recipe.int8_further_epochs)
+    identity = fingerprint(base, recipe, data, validation, start=file_sha256(TAUGHT), least=str(least))
     trainer.run(validation, AGREEING, METRICS / "int8", identity, keep=True)
     return trainer
 

@@ -1,12 +1,16 @@
 """The part of a student's training in which FP32 and INT8 learn to answer alike."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
-from samples import image_set, params, rounded_network, tiny_network
+from samples import image_set, params, rounded_network, tiny_network, written
 
-from semdefect.agreement import agreement_trainer
+from semdefect.agreement import Bar, agreement_trainer
 from semdefect.device import create_accelerator
 from semdefect.losses import LabelLoss
+from semdefect.network import load_network
 from semdefect.rounding import Rounding
 
 RECIPE = {
@@ -20,6 +24,15 @@ RECIPE = {
 }
 
 
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture(autouse=True)
+def working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
 def trainer_of(network):
     checked = params(distill=RECIPE, base={"threads": 1, "device": "cpu", "precision": "fp32"})
     accelerator = create_accelerator(checked.base, bf16_pays=False)
@@ -31,9 +44,9 @@ def rounding_of(network):
 
 
 @pytest.mark.parametrize("has_rounding", [True, False])
-def test_it_is_validated_in_int8_and_keeps_its_last_epoch(has_rounding):
+def test_it_is_validated_in_int8(has_rounding):
     trainer = trainer_of(rounded_network() if has_rounding else tiny_network(resolution=64))
-    assert trainer.keeps_last and trainer.rate_key == "distill.int8_learning_rate"
+    assert trainer.rate_key == "distill.int8_learning_rate"
     assert (trainer.recipe.epochs, trainer.recipe.learning_rate, trainer.recipe.start_resolution) == (2, 0.0003, 64)
     assert trainer.network.rounded
     assert all(rounding.active for rounding in rounding_of(trainer.average.module))
@@ -47,3 +60,73 @@ def test_ranges_that_weights_bring_are_kept():
     trainer = trainer_of(network)
     assert [(rounding.scale, rounding.zero) for rounding in rounding_of(trainer.network)] == before
     assert all(torch.equal(value, scales[name]) for name, value in trainer.network.named_buffers() if name in scales)
+
+
+def run(shares, further_epochs=3, folder=Path("run")):
+    """A run of two epochs whose student agrees on these ``shares`` after its second, third … epoch; 0.99 is enough."""
+    trainer, judged = trainer_of(rounded_network()), []
+
+    def measure(network, images):
+        if not shares:
+            raise Killed
+        judged.append(network.cells.bias.clone())
+        return shares.pop(0)
+
+    if further_epochs:
+        trainer.bar = Bar(measure, 0.99, further_epochs)
+    progress = trainer.run(image_set(2, 64, seed=90), folder / "model.safetensors", folder / "metrics", "a")
+    return progress, judged, load_network(folder / "model.safetensors").cells.bias
+
+
+@pytest.mark.parametrize(
+    ("shares", "further_epochs", "epochs", "kept"),
+    [
+        ([0.99], 3, 2, 2),
+        ([0.98, 0.97, 0.992], 3, 4, 4),
+        ([0.98, 0.985, 0.97, 0.985], 3, 5, 3),
+        ([0.98, 0.97], 1, 3, 2),
+        ([], 0, 2, 2),
+    ],
+)
+def test_further_epochs_follow_until_one_clears_the_bar(shares, further_epochs, epochs, kept, capsys):
+    told = len(shares) - 1 if shares else 0
+    progress, judged, weights = run(shares, further_epochs)
+    assert not shares
+    assert (progress.epoch, progress.best_epoch) == (epochs, kept)
+    if judged:
+        assert torch.equal(weights, judged[kept - 2]) and not any(map(torch.equal, judged, judged[1:]))
+    said = capsys.readouterr().out
+    assert said.count("fewer than 99.00%; a further epoch follows") == told
+    figures = json.loads(Path("run/metrics/metrics.json").read_text())
+    assert figures["best_epoch"] == kept
+
+
+def test_without_a_bar_the_last_epoch_is_kept_whatever_its_macro_f1(monkeypatch):
+    trainer, judged = trainer_of(rounded_network()), iter([0.5, 0.3])
+    monkeypatch.setattr(trainer, "_validate", lambda _: {"val/accuracy": 0.5, "val/macro_f1": next(judged)})
+    assert trainer.run(image_set(2, 64), Path("model.safetensors"), Path("metrics"), "a").best_epoch == 2
+
+
+def test_further_epochs_have_the_learning_rates_of_the_last_planned_one(monkeypatch):
+    trainer, rates = trainer_of(rounded_network()), []
+    trainer.bar = Bar(lambda *_: 0.5, 0.99, 2)
+    step = trainer._step
+
+    def watched(*batch):
+        rates.append(trainer.optimizer.param_groups[0]["lr"])
+        return step(*batch)
+
+    monkeypatch.setattr(trainer, "_step", watched)
+    trainer.run(image_set(2, 64), Path("model.safetensors"), Path("metrics"), "a")
+    first, *others = [rates[start : start + trainer.steps] for start in range(0, len(rates), trainer.steps)]
+    assert len(others) == 3 and others[0] == others[1] == others[2] != first
+
+
+def test_a_run_killed_in_a_further_epoch_ends_in_the_same_bytes(capsys):
+    run([0.98, 0.97, 0.975, 0.991], folder=Path("whole"))
+    with pytest.raises(Killed):
+        run([0.98, 0.97], folder=Path("resumed"))
+    capsys.readouterr()
+    run([0.975, 0.991], folder=Path("resumed"))
+    assert "agree: going on after epoch 3 of 3" in capsys.readouterr().out
+    assert written(Path("resumed")) == written(Path("whole"))

@@ -372,6 +372,12 @@ def test_a_change_makes_a_stage_and_those_after_it_another(code, files, block, f
     assert changed == list(workspaces.STAGES)[list(workspaces.STAGES).index(first) :]
 
 
+def test_another_bar_makes_another_student():
+    before = workspaces.identities("code", FILES, PARAMETERS | {"export_onnx": {"int8_agreement": 0.99}})
+    after = workspaces.identities("code", FILES, PARAMETERS | {"export_onnx": {"int8_agreement": 0.97}})
+    assert [stage for stage in workspaces.STAGES if before[stage] != after[stage]] == ["distill", "export_onnx"]
+
+
 def test_a_part_makes_another_student_of_the_same_teacher(monkeypatch):
     def changed(first, second):
         return [stage for stage in workspaces.STAGES if first[stage] != second[stage]]

@@ -82,7 +82,8 @@ def test_stages_list_parameters_that_exist():
 def test_a_stage_reruns_for_no_other_stages_parameters():
     for name, stage in DAG.items():
         if name != "evaluate":  # its report and model card print them all
-            assert {key.split(".")[0] for key in stage["params"]} <= {"base", name}
+            others = {key for key in stage["params"] if key.split(".")[0] not in ("base", name)}
+            assert others == ({"export_onnx.int8_agreement"} if name == "distill" else set())  # trains until it holds
 
 
 def outputs(stage: dict, kind: str) -> dict[str, dict]:

@@ -22,11 +22,13 @@ from semdefect.edge.classifier import EdgeClassifier
 from semdefect.edge.guard import ACCEPTED, UNKNOWN
 from semdefect.edge.image import open_gray, to_tensor
 from semdefect.errors import UserError
-from semdefect.export import calibrated_guard, export_student, to_onnx
+from semdefect.export import calibrated_guard, export_student
 from semdefect.export_fast import export_fast
 from semdefect.images import load_images
+from semdefect.int8_trial import int8_agreement
 from semdefect.manifest import IMAGES, read_manifest
 from semdefect.network import file_sha256, load_network, predict, save_network
+from semdefect.onnx_graph import to_onnx
 from semdefect.rounding import set_precision
 
 #: Random weights stand in for a trained student: their logits are larger, and INT8 need not agree as closely.
@@ -132,6 +134,17 @@ def test_what_rounding_costs_is_told_by_file_and_by_tensor(inside):
     assert noise["int8-weights"] > noise["int8"] > 3  # random weights spread noise more than trained ones
 
 
+def test_agreement_can_be_told_before_there_are_files(inside):
+    """As it is in `distill`, of a student that is on no file yet and has no score of unknown images."""
+    network = load_network(CHECKPOINT)
+    images = load_images(read_manifest(Path("data/splits/val.csv")), 224)
+    network.unknown = None
+    before = predict(network, images.pixels)
+    share, figures = int8_agreement(network, images, threads=1), json.loads(METRICS.read_text())
+    assert share == pytest.approx(min(figures["int8_fp32_agreement_val"], figures["w8_fp32_agreement_val"]), abs=1e-6)
+    assert network.unknown is None and torch.equal(predict(network, images.pixels), before)
+
+
 def test_a_student_without_an_int8_side_is_refused(inside, tmp_path):
     save_network(tiny_network(), tmp_path / "plain.safetensors")
     with pytest.raises(UserError, match="has not learned all that a student learns: run `dvc repro distill`"):
@@ -229,7 +242,7 @@ def test_int8_that_collapses_is_refused_with_the_figures(exported_before, tmp_pa
     monkeypatch.setattr(export, "integer_model", collapsed)
     message = refusal(params(export_onnx={"int8_agreement": 0.995, "torch_tolerance": 0.002}).export_onnx, tmp_path)
     assert re.search(r"student_int8.onnx and FP32 name the same class on \d+\.\d\d% of 16 validation images", message)
-    assert "export_onnx.int8_agreement 0.995" in message and "distill.int8_epochs" in message
+    assert "export_onnx.int8_agreement 0.995" in message and "distill.int8_further_epochs" in message
 
 
 def test_a_missing_student_says_what_to_run(inside, tmp_path):

@@ -9,9 +9,10 @@ from samples import image_set, rounded_network, tiny_network
 from torch import nn
 from torch.nn.utils import parametrize
 
-from semdefect.export import scales_of, to_onnx
+from semdefect.export import scales_of
 from semdefect.losses import AgreementLoss, Batch, LabelLoss
 from semdefect.network import load_network, predict, save_network
+from semdefect.onnx_graph import to_onnx
 from semdefect.quantization import integer_model, integer_weights
 from semdefect.rounding import (
     EqualStem,

@@ -178,8 +178,7 @@ def test_the_kept_model_has_the_figures_of_the_best_epoch(uninterrupted):
     assert float(curve[figures["best_epoch"]].split("\t")[-1]) == pytest.approx(right, abs=1e-4)
 
 
-@pytest.mark.parametrize(("keeps_last", "kept"), [(False, 2), (True, EPOCHS)])
-def test_the_best_epoch_is_kept_or_the_last(keeps_last, kept, tmp_path, monkeypatch):
+def test_the_best_epoch_is_kept(tmp_path, monkeypatch):
     training, weights = trainer(), {}
     judged = iter([0.2, 0.5, 0.3])
 
@@ -188,10 +187,9 @@ def test_the_best_epoch_is_kept_or_the_last(keeps_last, kept, tmp_path, monkeypa
         return {"val/loss": 1.0, "val/accuracy": 0.5, "val/macro_f1": next(judged)}
 
     monkeypatch.setattr(training, "_validate", validate)
-    training.keeps_last = keeps_last
     progress = training.run(image_set(2, 48), tmp_path / "model.safetensors", tmp_path / "metrics", "a")
-    assert progress.best_epoch == kept
-    assert torch.equal(load_network(tmp_path / "model.safetensors").evidence.weight, weights[kept])
+    assert progress.best_epoch == 2
+    assert torch.equal(load_network(tmp_path / "model.safetensors").evidence.weight, weights[2])
     assert not torch.equal(weights[2], weights[3])
 
 

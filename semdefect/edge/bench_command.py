@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from semdefect.edge.classifier import MAX_THREADS
 from semdefect.edge.options import DEFAULT_MODEL, add_runtime, whole
+from semdefect.edge.session import MAX_THREADS
 
 
 def add_bench(commands: Any) -> None:

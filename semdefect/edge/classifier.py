@@ -11,7 +11,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,25 +22,17 @@ from semdefect.edge.digest import check_digest
 from semdefect.edge.guard import REASONS, Guard
 from semdefect.edge.image import SIZE, is_blank, open_gray, to_gray, to_pixels, to_tensor
 from semdefect.edge.metadata import METADATA_KEY, ModelMetadata
-from semdefect.edge.onnx_file import check_onnx
 from semdefect.edge.runtime import OUTPUTS, RUNTIMES, Answers, Network, OnnxNetwork, OpenVinoNetwork
+from semdefect.edge.session import EXPORT_HINT, one_line, open_session
 from semdefect.errors import UserError
 
 #: Larger model files are refused unread. The largest that the pipeline exports has some 10 MB.
 MAX_MODEL_BYTES = 2**28
 
-#: What the tensors of all models of a process may take together, in bytes. The exported files need 2 MB an image.
-MAX_TENSOR_BYTES = 2**30
-
-#: More threads than any edge CPU has are a slip of the finger.
-MAX_THREADS = 256
-
 #: Threads that decode images. No more than four, since each may need the memory of the largest image.
 DECODERS = min(4, os.cpu_count() or 1)
 
 AnyPath = TypeVar("AnyPath", bound=str | Path)
-
-_EXPORT = "pass a file that the export_onnx stage wrote"
 
 
 @dataclass(frozen=True)
@@ -156,7 +147,7 @@ class EdgeClassifier(Classifier):
         content = _model_bytes(self.path)
         self.sha256 = hashlib.sha256(content).hexdigest()
         check_digest(self.path, self.sha256, sha256)
-        session = _session(content, self.path, threads, optimized=runtime == "onnxruntime")
+        session = open_session(content, self.path, threads, optimized=runtime == "onnxruntime")
         self.metadata = _metadata(session, self.path)
         self.classes, classes = self.metadata.classes, len(self.metadata.classes)
         _check_contract(session, self.path, classes)
@@ -176,10 +167,10 @@ class EdgeClassifier(Classifier):
         try:
             answers = self._network.run(batch)
         except Exception as error:  # ONNX Runtime has no public base class for its exceptions
-            raise UserError(f"{self.path}: fails when it runs ({_one_line(error)}); {_EXPORT}") from error
+            raise UserError(f"{self.path}: fails when it runs ({one_line(error)}); {EXPORT_HINT}") from error
         shapes = [(len(batch), len(self.metadata.classes)), (len(batch),)]
         if [values.shape for values in answers] != shapes or not all(np.isfinite(values).all() for values in answers):
-            raise UserError(f"{self.path}: does not answer with finite logits and score; {_EXPORT}")
+            raise UserError(f"{self.path}: does not answer with finite logits and score; {EXPORT_HINT}")
         return answers
 
     def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -244,80 +235,38 @@ def _decoded(path: str | Path) -> Image.Image | Failure:
         return Failure(str(error))
 
 
-def _session(content: bytes, path: Path, threads: int, optimized: bool) -> Any:
-    """An ONNX Runtime session for the CPU; one that is not ``optimized`` is there sooner, to be asked and not run."""
-    if not 1 <= threads <= MAX_THREADS:
-        raise UserError(f"threads: must be a number from 1 to {MAX_THREADS}, not {threads}")
-    # Imported here, since it takes longer than everything else together and preprocessing does not need it.
-    import onnxruntime
-
-    try:
-        check_onnx(content)
-    except UserError as reason:
-        raise UserError(f"{path}: {reason}; {_EXPORT}") from None
-    _bound_memory()
-    options = onnxruntime.SessionOptions()
-    options.add_session_config_entry("session.use_env_allocators", "1")
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    level = onnxruntime.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimized else level.ORT_DISABLE_ALL
-    options.log_severity_level = 4  # what goes wrong is raised as well, and told in one sentence
-    # Without dot products of bytes, an x86 processor's INT8 sums overflow unless asked for the exact ones.
-    options.add_session_config_entry("session.x64quantprecision", "1")
-    # Idle threads that spin while the next image is decoded take the time of whoever decodes it: a whole call on two
-    # threads takes 1.5 times as long with them, which the network alone, a fifth faster, does not make up.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        # Its fallback would print on standard output, and try the same again.
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
-    except Exception as error:  # ONNX Runtime has no public base class for its exceptions
-        raise UserError(f"{path}: is not a model that ONNX Runtime loads ({_one_line(error)}); {_EXPORT}") from error
-
-
-@cache
-def _bound_memory() -> None:
-    """Give ONNX Runtime, once a process, `MAX_TENSOR_BYTES` for the tensors of sessions that ask for it."""
-    import onnxruntime
-
-    kinds = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, onnxruntime.OrtMemType.DEFAULT
-    onnxruntime.create_and_register_allocator(
-        onnxruntime.OrtMemoryInfo("Cpu", kinds[0], 0, kinds[1]), onnxruntime.OrtArenaCfg({"max_mem": MAX_TENSOR_BYTES})
-    )
-
-
 def _openvino(content: bytes, path: Path, threads: int, classes: int) -> Network:
     try:
         return OpenVinoNetwork(content, threads, classes)
     except UserError:
         raise
     except Exception as error:  # nor has OpenVINO
-        raise UserError(f"{path}: is not a model that OpenVINO loads ({_one_line(error)}); {_EXPORT}") from error
+        raise UserError(f"{path}: is not a model that OpenVINO loads ({one_line(error)}); {EXPORT_HINT}") from error
 
 
 def _model_bytes(path: Path) -> bytes:
     try:
         if path.is_dir():
-            raise UserError(f"{path}: is a folder; {_EXPORT}")
+            raise UserError(f"{path}: is a folder; {EXPORT_HINT}")
         size = path.stat().st_size
         if size > MAX_MODEL_BYTES:
-            raise UserError(f"{path}: is larger than {MAX_MODEL_BYTES // 2**20} MiB; {_EXPORT}")
+            raise UserError(f"{path}: is larger than {MAX_MODEL_BYTES // 2**20} MiB; {EXPORT_HINT}")
         if not path.is_file() or size == 0:
-            raise UserError(f"{path}: is empty or no regular file; {_EXPORT}")
+            raise UserError(f"{path}: is empty or no regular file; {EXPORT_HINT}")
         return path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"{path}: no such model; run `dvc repro` to build it, or pass another model") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({_one_line(error)}); check its permissions") from None
+        raise UserError(f"{path}: cannot be read ({one_line(error)}); check its permissions") from None
 
 
 def _metadata(session: Any, path: Path) -> ModelMetadata:
     try:
         properties = session.get_modelmeta().custom_metadata_map
     except UnicodeDecodeError:
-        raise UserError(f"{path}: holds text that is no UTF-8; {_EXPORT}") from None
+        raise UserError(f"{path}: holds text that is no UTF-8; {EXPORT_HINT}") from None
     if METADATA_KEY not in properties:
-        raise UserError(f"{path}: is an ONNX model without our metadata; {_EXPORT}")
+        raise UserError(f"{path}: is an ONNX model without our metadata; {EXPORT_HINT}")
     try:
         return ModelMetadata.from_json(properties[METADATA_KEY])
     except UserError as error:
@@ -330,15 +279,11 @@ def _check_contract(session: Any, path: Path, classes: int) -> None:
     try:
         found = [(node.name, node.type, list(node.shape)[1:]) for node in (*inputs, *outputs)]
     except UnicodeDecodeError:
-        raise UserError(f"{path}: holds text that is no UTF-8; {_EXPORT}") from None
+        raise UserError(f"{path}: holds text that is no UTF-8; {EXPORT_HINT}") from None
     shapes = dict(zip(("input", *OUTPUTS), ([1, SIZE, SIZE], [classes], []), strict=True))
     named = [(name, "tensor(float)", shape) for name, shape in shapes.items()]
     if len(inputs) != 1 or found != named or not all(node.shape for node in (*inputs, *outputs)):
         contract = f"a float32 input [N, 1, {SIZE}, {SIZE}] and float32 logits [N, {classes}] and unknown [N]"
-        raise UserError(f"{path}: does not have {contract}; {_EXPORT}")
+        raise UserError(f"{path}: does not have {contract}; {EXPORT_HINT}")
     if any(isinstance(node.shape[0], int) for node in (*inputs, *outputs)):
-        raise UserError(f"{path}: takes only batches of a fixed size; {_EXPORT}")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__
+        raise UserError(f"{path}: takes only batches of a fixed size; {EXPORT_HINT}")

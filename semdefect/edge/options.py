@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from semdefect.edge.adaptive import AdaptiveClassifier
-from semdefect.edge.classifier import MAX_THREADS, Classifier, EdgeClassifier
+from semdefect.edge.classifier import Classifier, EdgeClassifier
 from semdefect.edge.digest import SUMS
 from semdefect.edge.pair import CHEAP
 from semdefect.edge.rows import FORMATS
 from semdefect.edge.runtime import RUNTIMES
+from semdefect.edge.session import MAX_THREADS
 from semdefect.edge.table import printable
 
 DEFAULT_MODEL = Path("models/edge/student_int8.onnx")

@@ -11,8 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.fuzz_files import tiny_model
 from semdefect.edge import EdgeClassifier
-from semdefect.edge.classifier import MAX_TENSOR_BYTES
 from semdefect.edge.onnx_file import check_onnx
+from semdefect.edge.session import MAX_TENSOR_BYTES
 from semdefect.errors import UserError
 
 
