@@ -36,7 +36,7 @@ from semdefect.errors import UserError
 from semdefect.network import file_sha256
 
 REFERENCE = "reference"
-#: The bars of the export are no part of the recipe: a variant that they refuse could not be scored.
+#: A variant that the bars of the export refuse could not be scored. Without that of INT8 no variant has further epochs.
 NO_BARS = ("export_onnx.int8_agreement=0.0", "export_onnx.torch_tolerance=0.01")
 #: The student without a teacher, whose training is as short as the stage allows: all variants fit into hours.
 ALONE = ("train_teacher.fresh_per_class=0", "train_teacher.epochs=1", "distill.alpha=1.0", *NO_BARS)

@@ -38,7 +38,7 @@ from semdefect.edge.options import whole
 from semdefect.edge.scoring import confusion_matrix, recalls, score
 from semdefect.edge.table import percent
 from semdefect.errors import UserError
-from semdefect.export import save_onnx, scales_of
+from semdefect.export import save_onnx
 from semdefect.losses import LabelLoss
 from semdefect.network import create_network, file_sha256, load_network
 from semdefect.onnx_graph import to_onnx
@@ -49,6 +49,7 @@ from semdefect.seeds import BENCHMARK, STUDENT
 from semdefect.synthesis import check_families, families_of
 from semdefect.training import Trainer
 from semdefect.training_data import fresh_images
+from semdefect.variants import scales_of
 
 SCRATCH = Path(".scratch/sim2real")
 #: The budget of the quoted figure: rendered images a class, and passes over them.

@@ -86,6 +86,8 @@ def recipe_of(content: dict[str, Any]) -> dict[str, Any]:
 def identities(code: str, files: Sequence[tuple[str, str]], content: dict[str, Any], part: str = "") -> dict[str, str]:
     """For each stage, a hash of all that its results depend on: code, real images, parameters of it and those before.
 
+    `distill` depends on the bar that it trains for, too, which is a parameter of `export_onnx`.
+
     Args:
         code: hash of the code.
         files: place and hash of each real image that trains.

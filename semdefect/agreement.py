@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 
 from semdefect.checkpoint import Progress
 from semdefect.images import ImageSet
@@ -35,8 +36,11 @@ class AgreementTrainer(Trainer):
     """A `Trainer` that keeps the last epoch: macro-F1 does not measure the task, and would choose by an image or two.
 
     Where the epochs that were planned do not clear ``bar``, further ones follow until one does, and the one that comes
-    nearest is kept. Of a few hundred images, the number that INT8 names differently goes up and down by some from epoch
-    to epoch (docs/edge.md), and a file below the bar is refused.
+    nearest is kept: of a few hundred images, the number that INT8 names differently goes up and down by some between
+    epochs, and files below the bar are refused.
+
+    Attributes:
+        bar: None where there is nothing to reach, or no epoch to reach it in.
     """
 
     bar: Bar | None = None
@@ -44,7 +48,9 @@ class AgreementTrainer(Trainer):
     def _validate(self, data: ImageSet) -> dict[str, float]:
         figures = super()._validate(data)
         if self.bar and self.order.epoch >= self.recipe.epochs - 1:
-            figures[AGREEMENT] = self.bar.measure(self.average.module, data)
+            # Measured once, for all processes: they have to go on, or end, together.
+            found = [self.bar.measure(self.average.module, data) if self.accelerator.is_main_process else 0.0]
+            figures[AGREEMENT] = broadcast_object_list(found)[0]
         return figures
 
     def _improved(self, progress: Progress) -> bool:
@@ -78,12 +84,13 @@ def agreement_trainer(
     seed: int,
     renew: Callable[[int], ImageSet] | None = None,
     block: str = "distill",
+    bar: Bar | None = None,
 ) -> AgreementTrainer:
-    """An `AgreementTrainer` of ``int8_epochs`` at ``int8_learning_rate``, validated in INT8; without a bar.
+    """An `AgreementTrainer` of ``int8_epochs`` at ``int8_learning_rate``, validated in INT8.
 
     A ``network`` without rounding gets it here, its ranges chosen by some images of ``data``. The other arguments are
     those of `Trainer`; ``task`` is what the network goes on to learn in FP32 meanwhile, ``block`` the block of
-    parameters that ``recipe`` is.
+    parameters that ``recipe`` is, ``bar`` what its validation images have to show.
     """
     if not network.rounded:
         network.add_rounding()
@@ -96,5 +103,7 @@ def agreement_trainer(
     part = recipe.model_copy(update=changes)
     loss, key = AgreementLoss(task, recipe.int8_weight), f"{block}.int8_learning_rate"
     trainer = AgreementTrainer(stage, network, loss, part, data, accelerator, seed, renew, key)
+    if bar and bar.least and bar.further_epochs:
+        trainer.bar = bar
     set_precision(trainer.average.module, "int8")  # what is validated
     return trainer

@@ -47,7 +47,7 @@ def guard_thresholds(
     A class that is called often enough to leave room for errors has a threshold of its own; the others share one. All
     of them together keep the promise with a probability of ``confidence`` over validation images drawn anew from where
     the later ones come from, each independent of the others. It takes the network and the temperature as given, which
-    these images have helped to choose: the best epoch, and one number.
+    these images have helped to choose: the best epochs, and one number.
 
     Args:
         probabilities: calibrated, ``[N, classes]``, of validation images.

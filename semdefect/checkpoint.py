@@ -31,7 +31,7 @@ def sources_sha256() -> str:
 
 @dataclass
 class Progress:
-    """How far a run is: finished epochs, their figures, and the best of them by validation macro-F1."""
+    """How far a run is: finished epochs, their figures, and the one that is kept, the best, with its macro-F1."""
 
     fingerprint: str
     epoch: int = 0

@@ -22,12 +22,10 @@ from semdefect.edge.metadata import METADATA_KEY, ModelMetadata
 from semdefect.edge.runtime import Answers
 from semdefect.errors import UserError
 from semdefect.images import ImageSet
-from semdefect.int8_trial import answers_of, same_class
 from semdefect.network import SemNetwork, file_sha256, load_network, predict
-from semdefect.onnx_graph import to_onnx
 from semdefect.params import ExportOnnx
-from semdefect.quantization import integer_model, integer_weights
-from semdefect.rounding import Precision, WeightRounding, set_precision, signal_to_noise
+from semdefect.rounding import Precision, signal_to_noise
+from semdefect.variants import agreements, answers_of, graphs_of
 
 #: The exported files.
 FILES: dict[Precision, str] = {
@@ -83,13 +81,13 @@ def export_student(
     variants = _variants(network, about, calibration.images, threads)
     said = {precision: variant.logits[: calibration.split] for precision, variant in variants.items()}
     difference = check_difference(checkpoint, network, said["fp32"], calibration.validation, bars)
-    agreement = {precision: same_class(said["fp32"], said[precision]) for precision in FILES if precision != "fp32"}
+    agreement = agreements(said)
     for precision, share in agreement.items():
         if share < bars.int8_agreement:
             raise UserError(
                 f"{checkpoint}: {FILES[precision]} and FP32 name the same class on {share:.2%} of {calibration.split} "
                 f"validation images, fewer than export_onnx.int8_agreement {bars.int8_agreement:g}; "
-                f"raise distill.int8_further_epochs, or lower export_onnx.int8_agreement"
+                f"raise distill.int8_further_epochs, or lower export_onnx.int8_agreement (both train the student again)"
             )
     temperature, alone = fit_temperature(variants["fp32"].logits, labels), calibration.alone
     for file, variant in variants.items():
@@ -166,37 +164,22 @@ def calibrated_guard(
 
 def _variants(network: SemNetwork, about: ModelMetadata, images: ImageSet, threads: int) -> dict[Precision, Variant]:
     """Each file with its logits of ``images`` as the device computes them."""
-    set_precision(network, "int8")
-    int8 = integer_model(to_onnx(network))
-    set_precision(network, "fp32")
-    fp32 = to_onnx(network)
-    weights = integer_weights(fp32, scales_of(network))
-    models: dict[Precision, onnx.ModelProto] = {"fp32": fp32, "int8": int8, "int8-weights": weights}
     return {
         precision: Variant(model, *validated(model, replace(about, precision=precision), images, threads))
-        for precision, model in models.items()
-    }
-
-
-def scales_of(network: SemNetwork) -> dict[str, NDArray[np.float32]]:
-    """The scales of each rounded weight, ``[out]``, by the weight's name in the exported FP32 graph."""
-    return {
-        f"network.{name.removesuffix('0')}original": module.scale.numpy()
-        for name, module in network.named_modules()
-        if isinstance(module, WeightRounding)
+        for precision, model in graphs_of(network).items()
     }
 
 
 def _quantization(network: SemNetwork, said: dict[Precision, NDArray[np.float32]], images: ImageSet) -> dict[str, Any]:
     """What rounding costs on ``images``, to which the files ``said`` these logits: by file, and by tensor of INT8."""
     plain = said["fp32"]
-    rounded = {precision: logits for precision, logits in said.items() if precision != "fp32"}
     ratios = signal_to_noise(network, images.pixels)
     return {
-        "agreement_val": {precision: same_class(plain, logits) for precision, logits in rounded.items()},
+        "agreement_val": agreements(said),
         "logits_signal_to_noise_db": {
             precision: float(10 * np.log10(plain.var() / max((logits - plain).var(), 1e-12)))
-            for precision, logits in rounded.items()
+            for precision, logits in said.items()
+            if precision != "fp32"
         },
         "tensors_signal_to_noise_db": ratios,
         "worst_tensors": sorted(ratios, key=lambda name: ratios[name])[:WORST],

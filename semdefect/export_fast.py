@@ -26,10 +26,10 @@ from semdefect.export import (
     save_onnx,
     validated,
 )
-from semdefect.int8_trial import answers_of
 from semdefect.network import file_sha256, load_network
 from semdefect.onnx_graph import to_onnx
 from semdefect.params import ExportOnnx
+from semdefect.variants import answers_of
 
 
 def export_fast(

@@ -1,4 +1,4 @@
-"""The training loop of teacher and student: resumable, on any number of processes, with curves and a bar."""
+"""The training loop of teacher and student: resumable, on any number of processes, with curves and progress bars."""
 
 import hashlib
 import json
@@ -196,7 +196,8 @@ class Trainer:
         return progress.history[-1]["val/macro_f1"] > progress.best_macro_f1
 
     def _count(self, epoch: int) -> str:
-        return f"{epoch} of {max(epoch, self.recipe.epochs)}"
+        planned = self.recipe.epochs
+        return f"{epoch} of {planned}" if epoch <= planned else f"{epoch} ({planned} planned)"
 
     def _epoch(self, epoch: int) -> dict[str, float]:
         """One pass over the data; mean training loss and accuracy."""

@@ -7,13 +7,14 @@
 Four parts: first the student learns from labels and teacher, then, beside a copy of itself, to answer alike in FP32
 and INT8; then its first blocks, at a lower working side, the cheap model of adaptive inference, learn from labels and
 student. Of each part the best epoch by validation macro-F1 is kept, of the second the last; where INT8 does not clear
-`export_onnx.int8_agreement` by then, up to `distill.int8_further_epochs` more follow. Last a small head of each learns
-which images are unlike all of these.
+`export_onnx.int8_agreement` by then, up to `distill.int8_further_epochs` more follow, and the one that comes nearest is
+kept. Last a small head of each learns which images are unlike all of these.
 Reads data/splits/{train,val}.csv and models/teacher/; writes models/student/{model,fast}.safetensors and
 metrics/distill/. Killed at any time and run again, it resumes after the last finished epoch.
 """
 
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -24,7 +25,6 @@ from semdefect.checkpoint import SCRATCH
 from semdefect.device import create_accelerator, use_bf16
 from semdefect.edge.image import SIZE
 from semdefect.images import ImageSet
-from semdefect.int8_trial import int8_agreement
 from semdefect.losses import DistillationLoss
 from semdefect.network import (
     check_architecture,
@@ -41,6 +41,7 @@ from semdefect.stage import run_stage
 from semdefect.training import Trainer, fingerprint
 from semdefect.training_data import training_images, validation_images
 from semdefect.unknown import learn_unknown
+from semdefect.variants import int8_agreement
 
 TEACHER_MODEL = Path("models/teacher/model.safetensors")
 MODEL, FAST = Path("models/student/model.safetensors"), Path("models/student/fast.safetensors")
@@ -85,10 +86,12 @@ def agree(recipe: Distill, base: Base, data: ImageSet, accelerator: Accelerator,
     validation = validation_images(recipe, side=SIZE)
     copy = load_network(TAUGHT).to(accelerator.device)
     task = DistillationLoss(copy, recipe.alpha, recipe.temperature, recipe.cell_weight)
-    trainer = agreement_trainer("distill_int8", load_network(TAUGHT), task, recipe, data, accelerator, base.seed)
-    if least and recipe.int8_further_epochs:
-        trainer.bar = Bar(partial(int8_agreement, threads=base.threads), least, recipe.int8_further_epochs)
-    identity = fingerprint(base, recipe, data, validation, start=file_sha256(TAUGHT), least=str(least))
+    bar = Bar(partial(int8_agreement, threads=base.threads), least, recipe.int8_further_epochs)
+    trainer = agreement_trainer(
+        "distill_int8", load_network(TAUGHT), task, recipe, data, accelerator, base.seed, bar=bar
+    )
+    judged = {"least": str(least), "runtime": version("onnxruntime")}
+    identity = fingerprint(base, recipe, data, validation, start=file_sha256(TAUGHT), **judged)
     trainer.run(validation, AGREEING, METRICS / "int8", identity, keep=True)
     return trainer
 

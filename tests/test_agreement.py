@@ -33,10 +33,11 @@ def working_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def trainer_of(network):
+def trainer_of(network, bar=None):
     checked = params(distill=RECIPE, base={"threads": 1, "device": "cpu", "precision": "fp32"})
     accelerator = create_accelerator(checked.base, bf16_pays=False)
-    return agreement_trainer("agree", network, LabelLoss(1.0), checked.distill, image_set(4, 64), accelerator, 0)
+    task, data = LabelLoss(1.0), image_set(4, 64)
+    return agreement_trainer("agree", network, task, checked.distill, data, accelerator, 0, bar=bar)
 
 
 def rounding_of(network):
@@ -64,7 +65,7 @@ def test_ranges_that_weights_bring_are_kept():
 
 def run(shares, further_epochs=3, folder=Path("run")):
     """A run of two epochs whose student agrees on these ``shares`` after its second, third … epoch; 0.99 is enough."""
-    trainer, judged = trainer_of(rounded_network()), []
+    judged = []
 
     def measure(network, images):
         if not shares:
@@ -72,8 +73,7 @@ def run(shares, further_epochs=3, folder=Path("run")):
         judged.append(network.cells.bias.clone())
         return shares.pop(0)
 
-    if further_epochs:
-        trainer.bar = Bar(measure, 0.99, further_epochs)
+    trainer = trainer_of(rounded_network(), Bar(measure, 0.99, further_epochs))
     progress = trainer.run(image_set(2, 64, seed=90), folder / "model.safetensors", folder / "metrics", "a")
     return progress, judged, load_network(folder / "model.safetensors").cells.bias
 
@@ -101,6 +101,10 @@ def test_further_epochs_follow_until_one_clears_the_bar(shares, further_epochs, 
     assert figures["best_epoch"] == kept
 
 
+def test_a_bar_of_nothing_is_none():
+    assert trainer_of(rounded_network(), Bar(lambda *_: 0.5, 0.0, 3)).bar is None
+
+
 def test_without_a_bar_the_last_epoch_is_kept_whatever_its_macro_f1(monkeypatch):
     trainer, judged = trainer_of(rounded_network()), iter([0.5, 0.3])
     monkeypatch.setattr(trainer, "_validate", lambda _: {"val/accuracy": 0.5, "val/macro_f1": next(judged)})
@@ -108,8 +112,7 @@ def test_without_a_bar_the_last_epoch_is_kept_whatever_its_macro_f1(monkeypatch)
 
 
 def test_further_epochs_have_the_learning_rates_of_the_last_planned_one(monkeypatch):
-    trainer, rates = trainer_of(rounded_network()), []
-    trainer.bar = Bar(lambda *_: 0.5, 0.99, 2)
+    trainer, rates = trainer_of(rounded_network(), Bar(lambda *_: 0.5, 0.99, 2)), []
     step = trainer._step
 
     def watched(*batch):
@@ -128,5 +131,5 @@ def test_a_run_killed_in_a_further_epoch_ends_in_the_same_bytes(capsys):
         run([0.98, 0.97], folder=Path("resumed"))
     capsys.readouterr()
     run([0.975, 0.991], folder=Path("resumed"))
-    assert "agree: going on after epoch 3 of 3" in capsys.readouterr().out
+    assert "agree: going on after epoch 3 (2 planned)" in capsys.readouterr().out
     assert written(Path("resumed")) == written(Path("whole"))

@@ -13,10 +13,11 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
-from samples import ROOT, params, rounded_network, tiny_network, write_split
+from samples import ROOT, image_set, params, rounded_network, tiny_network, write_split
 
-from semdefect import CLASSES, export
+from semdefect import CLASSES, variants
 from semdefect.calibration_data import calibration_images
+from semdefect.device import create_accelerator
 from semdefect.edge.adaptive import AdaptiveClassifier
 from semdefect.edge.classifier import EdgeClassifier
 from semdefect.edge.guard import ACCEPTED, UNKNOWN
@@ -25,11 +26,12 @@ from semdefect.errors import UserError
 from semdefect.export import calibrated_guard, export_student
 from semdefect.export_fast import export_fast
 from semdefect.images import load_images
-from semdefect.int8_trial import int8_agreement
 from semdefect.manifest import IMAGES, read_manifest
-from semdefect.network import file_sha256, load_network, predict, save_network
+from semdefect.network import SemNetwork, file_sha256, load_network, predict, save_network
 from semdefect.onnx_graph import to_onnx
 from semdefect.rounding import set_precision
+from semdefect.variants import int8_agreement
+from stages import distill
 
 #: Random weights stand in for a trained student: their logits are larger, and INT8 need not agree as closely.
 BARS = params(export_onnx={"int8_agreement": 0.5, "torch_tolerance": 0.002}).export_onnx
@@ -76,7 +78,7 @@ def names(folder):
 @pytest.fixture
 def exported_before(inside, monkeypatch):
     """Take the graphs from the first time that each is asked for: tracing a network takes ten seconds."""
-    monkeypatch.setattr(export, "to_onnx", traced_once)
+    monkeypatch.setattr(variants, "to_onnx", traced_once)
 
 
 @cache
@@ -134,15 +136,38 @@ def test_what_rounding_costs_is_told_by_file_and_by_tensor(inside):
     assert noise["int8-weights"] > noise["int8"] > 3  # random weights spread noise more than trained ones
 
 
-def test_agreement_can_be_told_before_there_are_files(inside):
-    """As it is in `distill`, of a student that is on no file yet and has no score of unknown images."""
-    network = load_network(CHECKPOINT)
+def test_agreement_can_be_told_before_there_are_files(exported_before):
+    """Of a student that has no score of unknown images yet."""
+    network, figures = load_network(CHECKPOINT), json.loads(METRICS.read_text())
     images = load_images(read_manifest(Path("data/splits/val.csv")), 224)
     network.unknown = None
     before = predict(network, images.pixels)
-    share, figures = int8_agreement(network, images, threads=1), json.loads(METRICS.read_text())
-    assert share == pytest.approx(min(figures["int8_fp32_agreement_val"], figures["w8_fp32_agreement_val"]), abs=1e-6)
+    found = int8_agreement(network, images, threads=1)
+    assert found == pytest.approx(min(figures["int8_fp32_agreement_val"], figures["w8_fp32_agreement_val"]), abs=1e-6)
     assert network.unknown is None and torch.equal(predict(network, images.pixels), before)
+
+
+def test_distill_trains_until_the_bar_of_the_export_is_reached(inside, tmp_path, monkeypatch):
+    checked = params(
+        distill={"resolution": 64, "start_resolution": 64, "batch_size": 8, "int8_epochs": 1, "int8_further_epochs": 3},
+        base={"threads": 1, "device": "cpu", "precision": "fp32"},
+    )
+    asked, shares = [], [0.5, 0.96, 0.97]
+
+    def measured(network, images, threads):
+        asked.append((type(network), tuple(images.pixels.shape), threads))
+        return shares[len(asked) - 1]
+
+    monkeypatch.setattr(distill, "int8_agreement", measured)
+    monkeypatch.setattr(distill, "TAUGHT", CHECKPOINT)
+    monkeypatch.setattr(distill, "AGREEING", tmp_path / "agreeing.safetensors")
+    monkeypatch.setattr(distill, "METRICS", tmp_path / "metrics")
+    accelerator = create_accelerator(checked.base, bf16_pays=False)
+    trainer = distill.agree(checked.distill, checked.base, image_set(1, 64), accelerator, 0.95)
+    trainer.checkpoint.discard()
+    assert asked == [(SemNetwork, (16, 1, 224, 224), 1)] * 2
+    curve = (tmp_path / "metrics/int8/plots/metrics/val/int8_agreement.tsv").read_text().split()
+    assert curve[-4:] == ["0", "0.5", "1", "0.96"]
 
 
 def test_a_student_without_an_int8_side_is_refused(inside, tmp_path):
@@ -228,7 +253,7 @@ def test_onnx_that_differs_from_torch_is_refused_with_the_figures(exported_befor
 
 
 def test_int8_that_collapses_is_refused_with_the_figures(exported_before, tmp_path, monkeypatch):
-    settle = export.integer_model
+    settle = variants.integer_model
 
     def collapsed(model):
         """What post-training quantization does to MobileNetV3: one class for everything."""
@@ -239,7 +264,7 @@ def test_int8_that_collapses_is_refused_with_the_figures(exported_before, tmp_pa
                 initializer.CopyFrom(numpy_helper.from_array(zeros, initializer.name))
         return spoilt
 
-    monkeypatch.setattr(export, "integer_model", collapsed)
+    monkeypatch.setattr(variants, "integer_model", collapsed)
     message = refusal(params(export_onnx={"int8_agreement": 0.995, "torch_tolerance": 0.002}).export_onnx, tmp_path)
     assert re.search(r"student_int8.onnx and FP32 name the same class on \d+\.\d\d% of 16 validation images", message)
     assert "export_onnx.int8_agreement 0.995" in message and "distill.int8_further_epochs" in message

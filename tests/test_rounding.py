@@ -9,7 +9,6 @@ from samples import image_set, rounded_network, tiny_network
 from torch import nn
 from torch.nn.utils import parametrize
 
-from semdefect.export import scales_of
 from semdefect.losses import AgreementLoss, Batch, LabelLoss
 from semdefect.network import load_network, predict, save_network
 from semdefect.onnx_graph import to_onnx
@@ -22,6 +21,7 @@ from semdefect.rounding import (
     signal_to_noise,
     weight_scales,
 )
+from semdefect.variants import scales_of
 
 IMAGES = image_set(2, 64)
 
