@@ -1,6 +1,6 @@
 """Cross-validation on real images: the pipeline's own stages, the exported files, images that trained nothing.
 
-    python -m benchmarks.real_cv --real ../shared/real_sem                        # all five folds; about two hours on two cores
+    python -m benchmarks.real_cv --real ../shared/real_sem                        # all folds; two hours, two cores
     python -m benchmarks.real_cv --real ../shared/real_sem --folds 0              # one
     python -m benchmarks.real_cv --real ../shared/real_sem --jobs 2               # two at a time, on one thread each
     python -m benchmarks.real_cv --real ../shared/real_sem --real-per-class 16    # few real images
