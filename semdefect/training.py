@@ -145,6 +145,7 @@ class Trainer:
         )
         network.to(accelerator.device).to(memory_format=torch.channels_last)
         self.average = ModelEmaV3(network, decay=recipe.ema_decay, use_warmup=True)
+        self.outcome: SemNetwork = self.average.module  # of the last epoch: what is validated, and may be kept
         self.checkpoint = Checkpoint(stage, {"network": network, "average": self.average.module}, self.optimizer)
         self.trained, self.fast_optimizer, self.loader = accelerator.prepare(network, self.optimizer, self.batches)
 
@@ -174,7 +175,7 @@ class Trainer:
                 progress.best_epoch, progress.best_macro_f1 = progress.epoch, figures["val/macro_f1"]
             if self.accelerator.is_main_process:
                 if improved:
-                    save_network(self.average.module, best)
+                    save_network(self.outcome, best)
                 self.checkpoint.save(progress)
                 self._report(progress.epoch, figures)
             self.accelerator.wait_for_everyone()
@@ -253,7 +254,7 @@ class Trainer:
         return 0.5 + share / 2 if mixed < self.recipe.mixup else 1.0
 
     def _validate(self, data: ImageSet) -> dict[str, float]:
-        logits = predict(self.average.module, data.pixels)
+        logits = predict(self.outcome, data.pixels)
         predicted = logits.argmax(1)
         loss = functional.cross_entropy(logits, data.labels)
         self._check_finite(loss)  # the last step of an epoch can be the one that breaks the weights
