@@ -1,5 +1,7 @@
 """Small inputs that several unit tests share: parameters, manifest rows, textured images, image sets."""
 
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,13 @@ def tiny_network(model: str = "mobilenetv3_small_050", resolution: int = 32, see
 
 def rounded_network(model: str = "mobilenetv3_small_050", resolution: int = 64, seed: int = 0) -> SemNetwork:
     """`tiny_network` with an INT8 side and a score of unknown images, as `distill` leaves a student."""
+    network = deepcopy(_rounded(model, resolution, seed))
+    torch.manual_seed(seed)  # what is drawn next does not depend on which test came first
+    return network
+
+
+@cache
+def _rounded(model: str, resolution: int, seed: int) -> SemNetwork:
     network = tiny_network(model, resolution, seed)
     network.add_rounding()
     network.add_unknown()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from samples import image_set, params, rounded_network, tiny_network, written
 
-from semdefect import agreement
+from semdefect import agreement, rounding
 from semdefect.agreement import Bar, agreement_trainer
 from semdefect.device import create_accelerator
 from semdefect.losses import LabelLoss
@@ -39,6 +39,12 @@ def other_ranges(monkeypatch):
     def tried(count):
         monkeypatch.setattr(agreement, "OTHER_RANGES", count)
 
+    def coarse(network, pixels):  # in a third of the time
+        with monkeypatch.context() as within:
+            within.setattr(rounding, "_SHARES", (1, 0.5))
+            calibrate(network, pixels)
+
+    monkeypatch.setattr(agreement, "calibrate", coarse)
     tried(0)
     return tried
 
@@ -140,7 +146,7 @@ def test_other_ranges_are_tried_until_some_clear_the_bar(other_ranges, monkeypat
 def test_ranges_are_those_of_training_images(other_ranges):
     trainer = trainer_of(rounded_network())
     found = trainer._with_ranges(2)
-    calibrate(trainer.average.module, image_set(4, 64).sample(CALIBRATION, 2).pixels)
+    agreement.calibrate(trainer.average.module, image_set(4, 64).sample(CALIBRATION, 2).pixels)
     assert ranges_of(found) == ranges_of(trainer.average.module)
 
 
