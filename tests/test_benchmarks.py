@@ -301,12 +301,15 @@ def test_the_curve_is_of_one_recipe(tmp_path, monkeypatch):
 
 
 TINY = {
+    "base.threads": 1,  # tests run beside each other
     "synthesize.images_per_class": 12,
     "train_teacher.fresh_per_class": 2,
     "train_teacher.resolution": 32,
     "train_teacher.start_resolution": 32,
     "train_teacher.epochs": 1,
+    "train_teacher.optimizer": "adamw",
     "distill.model": "mobilenetv3_small_050",
+    "distill.optimizer": "adamw",
     "distill.fresh_per_class": 2,
     "distill.resolution": 32,
     "distill.start_resolution": 32,
@@ -318,6 +321,7 @@ TINY = {
     "train_teacher.init": "scratch",
     "distill.init": "scratch",
     "export_onnx.int8_agreement": 0.0,
+    "export_onnx.calibration_per_class": 0,
 }
 
 
