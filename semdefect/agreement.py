@@ -4,6 +4,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
@@ -16,8 +17,8 @@ from semdefect.rounding import CALIBRATION, calibrate, set_precision
 from semdefect.training import Trainer
 
 AGREEMENT = "val/int8_agreement"
-#: Choices of ranges for the weights of an epoch that misses the bar, beside those that it was trained with. One takes
-#: a quarter of the time of an epoch of a fold of `benchmarks.real_cv`.
+#: Calibrations of the weights of an epoch that misses the bar, on as many other training images each. One takes a
+#: quarter of the time of an epoch of a fold of `benchmarks.real_cv`.
 OTHER_RANGES = 4
 
 
@@ -39,10 +40,10 @@ class Bar:
 class AgreementTrainer(Trainer):
     """A `Trainer` that keeps the last epoch: macro-F1 does not measure the task, and would choose by an image or two.
 
-    Where the epochs that were planned do not clear ``bar``, ranges of INT8 that other training images give are tried
-    with the weights of the last, then further epochs follow, and their ranges, until it is cleared. What comes nearest
-    is kept. Of a few hundred images, the number that INT8 names differently goes up and down by some between epochs as
-    between ranges, and files below the bar are refused.
+    Where the last of the epochs that were planned does not clear ``bar``, its weights are calibrated anew, on other
+    training images; then further epochs follow, each with such tries, until one clears it. What comes nearest is kept.
+    Of a few hundred images, the number that INT8 names differently goes up and down by some between epochs as between
+    calibrations, and files below the bar are refused.
 
     Attributes:
         bar: None where there is nothing to reach, or nothing may be done for it (``further_epochs`` of 0).
@@ -51,31 +52,33 @@ class AgreementTrainer(Trainer):
     bar: Bar | None = None
 
     def _validate(self, data: ImageSet) -> dict[str, float]:
+        # Rounding makes finite numbers of all others: the answers would not tell.
+        self._check_finite(torch.stack([weight.detach().sum() for weight in self.average.module.parameters()]).sum())
         if not self.bar or self.order.epoch < self.recipe.epochs - 1:
             return super()._validate(data)
-        # Measured once, for all processes: they have to go on, or end, together.
-        found = [self._best_ranges(self.bar, data) if self.accelerator.is_main_process else None]
-        agreement, number = broadcast_object_list(found)[0]
-        self.outcome = self._with_ranges(number)
+        agreement = self._judge(self.bar, data)
         return super()._validate(data) | {AGREEMENT: agreement}
 
-    def _best_ranges(self, bar: Bar, data: ImageSet) -> tuple[float, int]:
-        """The agreement that clears ``bar``, or else comes nearest, and the number of the ranges that give it."""
-        best = (-1.0, 0)
-        for number in range(1 + OTHER_RANGES):
-            found = bar.measure(self._with_ranges(number), data)
-            if found > best[0]:
-                best = (found, number)
+    def _judge(self, bar: Bar, data: ImageSet) -> float:
+        """The agreement that clears ``bar``, or else comes nearest; that it was found with becomes the `outcome`."""
+        others = OTHER_RANGES if len(self.images) > CALIBRATION else 0  # there are no other images
+        best = -1.0
+        for number in range(1 + others):
+            network = self._calibrated(number) if number else self.average.module
+            # Measured once, for all processes: they have to go on, or end, together.
+            found = broadcast_object_list([bar.measure(network, data) if self._is_main else 0.0])[0]
+            if found > best:
+                best, self.outcome = found, network
+            if number:
+                self._tell(f"calibration {number} of {others} on other training images: {found:.2%}")
             if found >= bar.least:
                 break
-            if not number:
-                self._tell_missed(found, bar, "ranges that other training images give are tried")
+            if not number and others:
+                self._tell(f"{_missed(found, bar)}; it is calibrated on other training images")
         return best
 
-    def _with_ranges(self, number: int) -> SemNetwork:
-        """The average of the weights as it is for number 0, else a copy whose ranges other training images give."""
-        if not number:
-            return self.average.module
+    def _calibrated(self, number: int) -> SemNetwork:
+        """A copy of the average of the weights whose scales and ranges the ``number``-th other images give."""
         network = deepcopy(self.average.module)
         calibrate(network, ImageSet(*self.images.tensors).sample(CALIBRATION, self.seed + number).pixels)
         set_precision(network, "int8")
@@ -89,20 +92,24 @@ class AgreementTrainer(Trainer):
     def _goes_on(self, progress: Progress) -> bool:
         if super()._goes_on(progress):
             return True
-        if not self.bar or progress.epoch >= self.recipe.epochs + self.bar.further_epochs:
+        if not self.bar or progress.history[-1][AGREEMENT] >= self.bar.least:
             return False
-        found = progress.history[-1][AGREEMENT]
-        if found >= self.bar.least:
-            return False
-        if self.accelerator.is_main_process:
-            self._tell_missed(found, self.bar, "a further epoch follows")
-        return True
+        further = progress.epoch < self.recipe.epochs + self.bar.further_epochs
+        found = max(figures.get(AGREEMENT, 0.0) for figures in progress.history)
+        self._tell(f"{_missed(found, self.bar)}, at best; {'a further epoch follows' if further else 'that is kept'}")
+        return further
 
-    def _tell_missed(self, found: float, bar: Bar, next_step: str) -> None:
-        print(
-            f"{self.stage}: in INT8 and FP32 {found:.2%} of the validation images get the same class, fewer than "
-            f"{bar.least:.2%}; {next_step}"
-        )
+    @property
+    def _is_main(self) -> bool:
+        return bool(self.accelerator.is_main_process)
+
+    def _tell(self, sentence: str) -> None:
+        if self._is_main:
+            print(f"{self.stage}: {sentence}", flush=True)
+
+
+def _missed(found: float, bar: Bar) -> str:
+    return f"{found:.2%} of the validation images get the same class in INT8 and FP32, fewer than {bar.least:.2%}"
 
 
 def agreement_trainer(

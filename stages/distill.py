@@ -7,8 +7,8 @@
 Four parts: first the student learns from labels and teacher, then, beside a copy of itself, to answer alike in FP32
 and INT8; then its first blocks, at a lower working side, the cheap model of adaptive inference, learn from labels and
 student. Of each part the best epoch by validation macro-F1 is kept, of the second the last; where INT8 does not clear
-`export_onnx.int8_agreement` by then, other ranges are tried and up to `distill.int8_further_epochs` more follow, and
-what comes nearest is kept. Last a small head of each learns which images are unlike all of these.
+`export_onnx.int8_agreement` by then, it is calibrated on other training images, and up to `distill.int8_further_epochs`
+more follow; what comes nearest is kept. Last a small head of each learns which images are unlike all of these.
 Reads data/splits/{train,val}.csv and models/teacher/; writes models/student/{model,fast}.safetensors and
 metrics/distill/. Killed at any time and run again, it resumes after the last finished epoch.
 """

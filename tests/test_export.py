@@ -15,7 +15,7 @@ import torch
 from onnx import numpy_helper
 from samples import ROOT, image_set, params, rounded_network, tiny_network, write_split
 
-from semdefect import CLASSES, variants
+from semdefect import CLASSES, agreement, variants
 from semdefect.calibration_data import calibration_images
 from semdefect.device import create_accelerator
 from semdefect.edge.adaptive import AdaptiveClassifier
@@ -152,12 +152,14 @@ def test_distill_trains_until_the_bar_of_the_export_is_reached(inside, tmp_path,
         distill={"resolution": 64, "start_resolution": 64, "batch_size": 8, "int8_epochs": 1, "int8_further_epochs": 3},
         base={"threads": 1, "device": "cpu", "precision": "fp32"},
     )
-    asked, shares = [], [0.5, 0.96, 0.97]
+    asked, shares = [], [0.5, 0.6, 0.96, 0.97]
 
     def measured(network, images, threads):
         asked.append((type(network), tuple(images.pixels.shape), threads))
         return shares[len(asked) - 1]
 
+    monkeypatch.setattr(agreement, "OTHER_RANGES", 1)
+    monkeypatch.setattr(agreement, "CALIBRATION", 4)
     monkeypatch.setattr(distill, "int8_agreement", measured)
     monkeypatch.setattr(distill, "TAUGHT", CHECKPOINT)
     monkeypatch.setattr(distill, "AGREEING", tmp_path / "agreeing.safetensors")
@@ -165,9 +167,9 @@ def test_distill_trains_until_the_bar_of_the_export_is_reached(inside, tmp_path,
     accelerator = create_accelerator(checked.base, bf16_pays=False)
     trainer = distill.agree(checked.distill, checked.base, image_set(1, 64), accelerator, 0.95)
     trainer.checkpoint.discard()
-    assert asked == [(SemNetwork, (16, 1, 224, 224), 1)] * 2
+    assert asked == [(SemNetwork, (16, 1, 224, 224), 1)] * 3
     curve = (tmp_path / "metrics/int8/plots/metrics/val/int8_agreement.tsv").read_text().split()
-    assert curve[-4:] == ["0", "0.5", "1", "0.96"]
+    assert curve[-4:] == ["0", "0.6", "1", "0.96"]
 
 
 def test_a_student_without_an_int8_side_is_refused(inside, tmp_path):
