@@ -14,8 +14,11 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXPERIMENTS = re.findall(r"dvc exp run ((?:-S \S+ ?)+)", README)
 
 
+SUMMARY = json.loads((ROOT / "metrics/evaluate/summary.json").read_text(encoding="utf-8"))
+
+
 def test_the_table_is_of_the_committed_figures():
-    accuracy = json.loads((ROOT / "metrics/evaluate/summary.json").read_text())["accuracy"]
+    accuracy = SUMMARY["accuracy"]
     files = [json.loads((ROOT / f"metrics/export_onnx/{name}.json").read_text()) for name in ("export", "fast")]
     megabytes = files[0]["megabytes"] | files[1]["megabytes"]
     rows = {
@@ -31,6 +34,20 @@ def test_the_table_is_of_the_committed_figures():
         *shares, size = re.findall(r"(?<= )[\d.]+(?= %| MB)", line) + ["–"] * (model not in megabytes)
         assert shares == [f"{100 * accuracy[name][model]:.1f}" for name in ("clean", "noisy", "mixed", "fresh")], line
         assert size == (f"{megabytes[model]:.2f}" if model in megabytes else "–"), line
+
+
+@pytest.mark.parametrize(
+    "title, digits, figures",
+    [
+        ("same class as FP32", 1, SUMMARY["int8_fp32_agreement"]),
+        ("guard: purity", 1, SUMMARY["guard"]["purity"]),
+        ("guard: goes to review", 0, SUMMARY["guard"]["rejection_rate"]),
+    ],
+)
+def test_what_is_said_of_the_int8_file_is_of_the_committed_figures(title, digits, figures):
+    (line,) = re.findall(rf"^\| {title}.*$", README, re.MULTILINE)
+    said = [cell.removesuffix(" %") for cell in line.split(" | ")[1:4]]
+    assert said == [f"{100 * figures[name]:.{digits}f}" for name in ("clean", "noisy", "fresh")]
 
 
 @pytest.mark.parametrize("settings", EXPERIMENTS)
