@@ -21,7 +21,7 @@ def main(params: Pretrain) -> None:
         pretrain("teacher", recipe, params.base, LabelLoss(recipe.cell_weight))
         return
     helper = sem_weights(params.student.model, "teacher.alpha")
-    device = create_accelerator(params.base, bf16_pays=False).device
+    device = create_accelerator(params.base, bf16_pays=True).device  # as `pretrain` does: one process, one precision
     loss = DistillationLoss(load_network(helper).to(device), recipe.alpha, recipe.temperature, recipe.cell_weight)
     pretrain("teacher", recipe, params.base, loss, helper)
 

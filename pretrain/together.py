@@ -186,8 +186,8 @@ def learner_of(name: str, pupil: Pupil, recipe: Together, device: torch.device) 
         UserError: its weights cannot be started from.
     """
     key = f"together.{name}.init"
-    origin = origin_of(pupil.model, pupil.init, key)
     network = create_network(pupil.model, pupil.resolution, pupil.init, key=key)
+    origin = origin_of(pupil.model, pupil.init, key)
     if network.rounded:
         raise UserError(f"{key}: these weights are set for INT8 already; start from some before that, or scratch")
     return Learner(name, network.to(device), pupil.learning_rate, recipe, origin)
