@@ -24,6 +24,7 @@ from semdefect.checkpoint import Progress
 from semdefect.errors import UserError
 from semdefect.params import PARAMS, load_params
 from semdefect.stage import orderly
+from semdefect.startup import start_again
 from stages import distill, export_onnx
 
 #: The stages that a part may alter; data and the teacher's training are the same for all.
@@ -180,4 +181,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    start_again()
     main()

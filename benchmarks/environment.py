@@ -34,11 +34,13 @@ def read_result(path: Path, *keys: str) -> dict[str, Any]:
     """What `write_result` wrote to ``path``, with at least these ``keys``.
 
     Raises:
-        UserError: the file is broken or of another benchmark.
+        UserError: the file is missing, broken or of another benchmark.
     """
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         missing = [key for key in keys if key not in content]
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: restore it with git checkout, or measure again") from None
     except (ValueError, TypeError):
         raise UserError(f"{path} is broken: restore it with git checkout, or delete it and measure again") from None
     if missing:

@@ -131,6 +131,8 @@ def suffer(source: Path, place: Path, stage: str, fault: Fault) -> dict[str, Any
         text = done.stderr.decode(errors="replace").replace(f"{project}/", "")  # results hold no temporary names
         said = [line for line in re.split(r"[\r\n]+", text) if line.strip()]
         wrong = faults_of(done.returncode, said, leftovers(project), by_dvc)
+        if not by_dvc and done.returncode not in ({1} if fault is read_only else {0, 1}):
+            wrong.append(f"exit code {done.returncode}")
         run(project, *dvc("repro", stage))
         if entry(project, stage) != entry(source, stage):
             wrong.append("the next run wrote other bytes")

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -62,8 +63,9 @@ class Worker:
         """Let the process read ``path``."""
         process = self._running()
         assert process.stdin and process.stdout
-        process.stdin.write(f"{path}\n")
-        process.stdin.flush()
+        with suppress(BrokenPipeError):  # it died after its last answer: reading tells
+            process.stdin.write(f"{path}\n")
+            process.stdin.flush()
         ready, _, _ = select.select([process.stdout], [], [], PATIENCE)
         line = process.stdout.readline() if ready else ""
         if line.startswith("{"):
@@ -85,9 +87,12 @@ class Worker:
 
     def _end(self) -> None:
         if self._process is not None:
-            with self._process as process:
+            with suppress(BrokenPipeError), self._process as process:
+                assert process.stdin
+                with suppress(BrokenPipeError):
+                    process.stdin.close()  # it ends where it finds nothing to read
                 try:
-                    process.wait(1 if process.stdin and process.stdin.close() else 0.5)
+                    process.wait(0.5)
                 except subprocess.TimeoutExpired:
                     process.kill()
         self._process = None

@@ -95,6 +95,17 @@ class Running:
         self.said.seek(0)
         return self.said.read().decode(errors="replace")
 
+    def __enter__(self) -> "Running":
+        """It runs already."""
+        return self
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        """Where this benchmark is stopped, nothing goes on in a folder that is removed."""
+        if kind and self.dvc.poll() is None:
+            os.killpg(self.dvc.pid, signal.SIGKILL)
+            self.dvc.wait()
+        self.said.close()
+
 
 def _kill_group(running: Running) -> bool:
     if running.dvc.poll() is not None:
@@ -141,13 +152,13 @@ def uninterrupted(folder: Path, bar: Any) -> dict[str, float]:
     seconds = {}
     for stage in STAGES:
         bar.set_postfix_str(f"{stage}, uninterrupted")
-        running = Running(folder, stage)
-        running.begun()
-        started = time.monotonic()
-        said = running.output()
-        if running.dvc.returncode:
-            raise UserError(f"{stage} failed without being killed: {said.strip()[-2000:]}")
-        seconds[stage] = time.monotonic() - started
+        with Running(folder, stage) as running:
+            running.begun()
+            started = time.monotonic()
+            said = running.output()
+            if running.dvc.returncode:
+                raise UserError(f"{stage} failed without being killed: {said.strip()[-2000:]}")
+            seconds[stage] = time.monotonic() - started
     return seconds
 
 
@@ -158,19 +169,19 @@ def kill_once(folder: Path, stage: str, delay: float, victim: str) -> str | floa
         What was killed, the group where there was no ``victim`` then; or after how many seconds DVC ended, if before:
         0 where it took the stage from its run-cache, having been killed between that and dvc.lock.
     """
-    running = Running(folder, stage)
-    if not running.begun():
-        said = running.output()
-        if running.dvc.returncode:
-            raise UserError(f"dvc repro {stage} did not run its stage: {said.strip()[-2000:]}")
-        return 0.0
-    started = time.monotonic()
-    with suppress(subprocess.TimeoutExpired):
-        running.dvc.wait(delay)
-    if not VICTIMS[victim](running):
-        victim = "group" if _kill_group(running) else ""
-    running.dvc.wait()
-    return victim or time.monotonic() - started
+    with Running(folder, stage) as running:
+        if not running.begun():
+            said = running.output()
+            if running.dvc.returncode:
+                raise UserError(f"dvc repro {stage} did not run its stage: {said.strip()[-2000:]}")
+            return 0.0
+        started = time.monotonic()
+        with suppress(subprocess.TimeoutExpired):
+            running.dvc.wait(delay)
+        if not VICTIMS[victim](running):
+            victim = "group" if _kill_group(running) else ""
+        running.dvc.wait()
+        return victim or time.monotonic() - started
 
 
 def finish(folder: Path, stage: str) -> int:
@@ -180,8 +191,8 @@ def finish(folder: Path, stage: str) -> int:
         UserError: it failed for another reason, or went on failing.
     """
     for refused in range(PATIENCE):
-        running = Running(folder, stage)
-        said = running.output()
+        with Running(folder, stage) as running:
+            said = running.output()
         if not running.dvc.returncode:
             return refused
         if "is running in this folder" not in said:

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 import yaml
 
-from benchmarks.environment import code_hash, run_benchmark, write_result
+from benchmarks.environment import code_hash, require_code, run_benchmark, write_result
 from benchmarks.leakage_data import FEWEST, KINDS, MOST, Draw, draw_of, make_data
 from benchmarks.leakage_figures import Scored, figures_of, plot, show
 from benchmarks.real_cv import folds_of
@@ -39,6 +39,7 @@ from semdefect.errors import UserError
 from semdefect.manifest import IMAGES, SPLITS, read_manifest
 from semdefect.network import create_network, file_sha256, save_network
 from semdefect.params import PARAMS, Params, check_params
+from semdefect.startup import start_again
 
 #: Base images a class, and draws of them.
 BASES, DRAWS = 10, 1
@@ -135,14 +136,15 @@ def measure(images: RealImages, folds: list[int], per_class: int, content: dict[
     """Train and score for a draw of base images from each of ``folds``."""
     code, children, draws = code_hash(), Children(), []
     (SCRATCH / "fresh").mkdir(parents=True, exist_ok=True)
-    try:
-        with alone():
+    with alone():
+        try:
             for fold in folds:
                 draw = draw_of(images, fold, per_class)
                 trained = {kind: train(images, draw, kind, content, code, children) for kind in KINDS}
                 draws.append(score(trained, images, draw))
-    finally:
-        children.stop()
+        finally:
+            children.stop()
+    require_code(code)
     return draws
 
 
@@ -191,4 +193,5 @@ def run(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
+    start_again()
     run_benchmark(run, parser())

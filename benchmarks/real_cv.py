@@ -36,7 +36,7 @@ from PIL import Image
 from scipy.special import softmax
 
 from benchmarks.curve import plot
-from benchmarks.environment import code_hash, run_benchmark, write_result
+from benchmarks.environment import code_hash, require_code, run_benchmark, write_result
 from benchmarks.fold_scores import MODELS, figures_of, show
 from benchmarks.real_images import RealImages, load_real, probabilities
 from benchmarks.workspaces import ROOT, SCRATCH, Children, alone, identities, prepare, run_stages, staged, starts
@@ -160,11 +160,12 @@ def measure(
     code, children = code_hash(), Children()
     (SCRATCH / "fresh").mkdir(parents=True, exist_ok=True)
     work = (delayed(_fold)(images, fold, per_class, content, code, children, part) for fold in folds)
-    try:
-        with alone():
+    with alone():
+        try:
             answered = Parallel(n_jobs=jobs, backend="threading")(work)
-    finally:  # killed, or one fold failed: no stage may go on in a workspace that the next run uses
-        children.stop()
+        finally:  # killed, or one fold failed: no stage may go on in a workspace that the next run uses
+            children.stop()
+    require_code(code)
     return dict(zip(folds, answered, strict=True))
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate.state import AcceleratorState
 from rich.console import Console
 from rich.table import Table
 
@@ -28,6 +29,7 @@ from benchmarks.environment import RESULTS, read_result, run_benchmark, write_re
 from semdefect import CLASSES
 from semdefect.balance import draw_image, plan
 from semdefect.device import create_accelerator
+from semdefect.errors import UserError
 from semdefect.images import MASK_SIZE, ImageSet
 from semdefect.losses import DistillationLoss, LabelLoss, Loss
 from semdefect.network import create_network
@@ -83,10 +85,9 @@ def training(params: Params) -> dict[str, float]:
     teacher = create_network(params.train_teacher.model, params.train_teacher.resolution, "sem", "main")
     recipe = params.distill
     beside = DistillationLoss(teacher, recipe.alpha, recipe.temperature, recipe.cell_weight, recipe.method, False)
-    return {
-        "teacher_ms": _trained(params.train_teacher, LabelLoss(params.train_teacher.cell_weight), base, True),
-        "student_ms": _trained(recipe, beside, base, False),
-    }
+    taught = _trained(params.train_teacher, LabelLoss(params.train_teacher.cell_weight), base, True)
+    AcceleratorState._reset_state()  # one process has one precision else, and the two stages may have different ones
+    return {"teacher_ms": taught, "student_ms": _trained(recipe, beside, base, False)}
 
 
 def _trained(recipe: Training, loss: Loss, base: Base, bf16_pays: bool) -> float:
@@ -117,14 +118,14 @@ def rates() -> Rates:
     own = read_result(RESULTS / "scale.json", *NEEDED)
     shards = read_result(RESULTS / "shards.json", "manifest", "images_per_shard")
     speed = read_result(RESULTS / "edge_speed.json", "calls")
-    call = next(
-        call for call in speed["calls"]
-        if (Path(call["model"]).name, call["image"], call["threads"], call["batch"]) == (FILE, IMAGE, 1, 1)
-    )  # fmt: skip
+    wanted = (FILE, IMAGE, 1, 1)
+    calls = [c for c in speed["calls"] if (Path(c["model"]).name, c["image"], c["threads"], c["batch"]) == wanted]
+    if not calls:
+        raise UserError(f"{RESULTS}/edge_speed.json has no call of {FILE} with {IMAGE} on one thread: measure it again")
     manifest = shards["manifest"]
     return Rates(
         **{key: own[key] for key in NEEDED},
-        classify_ms=call["recipes"]["ours"]["whole"]["cpu_ms"],
+        classify_ms=calls[0]["recipes"]["ours"]["whole"]["cpu_ms"],
         row_bytes=manifest["bytes_per_row"],
         row_memory=manifest["memory_bytes_per_row"],
         row_ms=manifest["cpu_seconds"] / manifest["rows"] * 1000,

@@ -46,6 +46,8 @@ from semdefect.params import Base, Pretrain, Student, load_params, load_shaped
 from semdefect.quantization import integer_weights
 from semdefect.rounding import calibrate
 from semdefect.seeds import BENCHMARK, STUDENT
+from semdefect.stage import alone
+from semdefect.startup import start_again
 from semdefect.synthesis import check_families, families_of
 from semdefect.training import Trainer
 from semdefect.training_data import fresh_images
@@ -78,7 +80,7 @@ def train(base: Base, recipe: Student, without: frozenset[str], folder: Path) ->
     network = create_network(recipe.model, recipe.resolution)  # random weights: all it knows comes from this budget
     size = recipe.fresh_size
     data = fresh_images(recipe.fresh_per_class, recipe.resolution, STUDENT, base.seed, without, size)
-    validation = fresh_images(VALIDATION, recipe.resolution, BENCHMARK, base.seed, size=size)
+    validation = fresh_images(VALIDATION, recipe.resolution, BENCHMARK, base.seed, without, size)
     loss = LabelLoss(recipe.cell_weight)
     trainer = Trainer(folder.name, network, loss, recipe, data, accelerator, base.seed)
     trainer.run(validation, model, folder, identity)
@@ -190,12 +192,14 @@ def run(options: argparse.Namespace) -> None:
     quoted = (options.images, options.epochs, options.seeds) == (IMAGES, EPOCHS, SEEDS) and not without
     name = "sim2real" if quoted else "_".join(["sim2real", *parts, f"{options.seeds}seeds"])
     code, runs = code_hash(), []
-    for seed in range(options.seeds):
-        require_code(code)
-        base = params.base.model_copy(update={"seed": seed, "threads": threads})
-        folder = SCRATCH / "_".join([*parts, str(seed)])
-        files = export(train(base, recipe, without, folder))
-        runs.append({file: probabilities(path, images.paths, base.threads) for file, path in files.items()})
+    SCRATCH.mkdir(parents=True, exist_ok=True)
+    with alone(SCRATCH / "lock", f"{SCRATCH} is in use by another run of this benchmark", ()):
+        for seed in range(options.seeds):
+            base = params.base.model_copy(update={"seed": seed, "threads": threads})
+            folder = SCRATCH / "_".join([*parts, str(seed)])
+            files = export(train(base, recipe, without, folder))
+            runs.append({file: probabilities(path, images.paths, base.threads) for file, path in files.items()})
+            require_code(code)
     figures = figures_of(runs, images)
     figures["budget"] = {
         "rendered_images": options.images * len(CLASSES),
@@ -222,4 +226,5 @@ def _check(without: frozenset[str]) -> None:
 
 
 if __name__ == "__main__":
+    start_again()
     run_benchmark(run, parser())

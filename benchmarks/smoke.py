@@ -45,12 +45,15 @@ def scratch_folder(name: str, keep: bool = False) -> Iterator[Path]:
 def lay_out(folder: Path, **changes: dict[str, Any]) -> Path:
     """Copy the tracked and new files of this working tree, with the smoke profile, without any history.
 
+    Real images are left out, with what DVC says of them: they lie in its cache, and the copy has none.
+
     Args:
         folder: where to; made where it is missing.
         changes: of the parameters beside the smoke profile, block → key → value.
     """
     for name in filter(None, _listed().split("\0")):
-        if name == "dvc.lock" or name.startswith("metrics/") or not (ROOT / name).is_file():
+        real = name.startswith("data/real/") and name != "data/real/README.md"
+        if real or name == "dvc.lock" or name.startswith("metrics/") or not (ROOT / name).is_file():
             continue
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,5 @@
 """Workspaces of cross-validation: folders in which the pipeline's stages run, each result at most once."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -25,6 +24,7 @@ from semdefect.atomic import replacing
 from semdefect.errors import UserError
 from semdefect.network import weights_hash
 from semdefect.params import PARAMS
+from semdefect.stage import alone as held_alone
 from semdefect.training_data import KEPT
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,11 +46,7 @@ def alone() -> Iterator[None]:
     Raises:
         UserError: another process holds them.
     """
-    with (SCRATCH / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{SCRATCH} is in use by another benchmark: wait for its end, or use a clone") from None
+    with held_alone(SCRATCH / "lock", f"{SCRATCH} is in use by another benchmark", ()):
         yield
 
 

@@ -68,6 +68,18 @@ def test_a_process_that_dies_or_hangs_is_a_finding_and_starts_again(monkeypatch,
             assert report.finding == f"finding: {said}" or report.finding == f"finding: {said}; "
 
 
+def test_a_process_that_dies_after_its_answer_is_a_finding_of_the_next_file():
+    answer = '{"outcome": "refused", "seconds": 0.0, "peak_mb": 0.0}'
+    with Worker("image", Path()) as worker:
+        worker._command = [
+            sys.executable, "-c", f"print(1, flush=True); input(); print('{answer}', flush=True); import os; os.abort()"
+        ]  # fmt: skip
+        assert worker.read(Path("case.png")).finding is None
+        worker._process.wait()
+        assert worker.read(Path("case.png")).finding == "finding: the process died (SIGABRT); "
+        assert worker.read(Path("case.png")).finding is None
+
+
 def test_what_is_raised_or_said_badly_is_a_finding(tmp_path):
     def raises(path):
         raise KeyError("seed")

@@ -1,6 +1,8 @@
 """The benchmarks about many images: sums that can be checked by hand, and a tiny run."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from samples import params
@@ -48,6 +50,27 @@ def test_rates_that_are_missing_are_named(tmp_path, monkeypatch):
     (tmp_path / "scale.json").write_text("{}")
     with pytest.raises(UserError, match="has no draw_ms"):
         scale.rates()
+
+
+def test_speeds_without_the_file_that_is_asked_for_are_refused(tmp_path, monkeypatch):
+    for name in ("scale", "shards"):
+        shutil.copy(scale.RESULTS / f"{name}.json", tmp_path)
+    (tmp_path / "edge_speed.json").write_text('{"calls": []}')
+    monkeypatch.setattr(scale, "RESULTS", tmp_path)
+    with pytest.raises(UserError, match=r"edge_speed\.json has no call of student_w8\.onnx"):
+        scale.rates()
+    (tmp_path / "edge_speed.json").unlink()
+    with pytest.raises(UserError, match=r"edge_speed\.json is missing: restore it"):
+        scale.rates()
+
+
+def test_dvc_is_timed_in_a_folder_that_is_named_from_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/one.png").write_bytes(b"an image")
+    found = shards.dvc(Path("images"), Path("scratch"))
+    assert set(found) == {"start", "add", "status", "status_rehashed"}
+    assert all(one["seconds"] > 0 for one in found.values()) and not (tmp_path / "scratch").exists()
 
 
 @pytest.mark.parametrize("word", ["0", "-1", "nan", "inf", "many"])

@@ -42,6 +42,18 @@ def test_unfinished_files_of_stages_count_and_those_of_dvc_do_not(tmp_path):
     assert smoke.leftovers(folder) == ["models/.student.1.part.onnx"]
 
 
+def test_a_copy_has_no_real_images_that_it_could_not_pull(tmp_path, monkeypatch):
+    here, names = tmp_path / "here", ["params.yaml", "tests/smoke.yaml", "data/real/README.md", "data/real/bridge.dvc"]
+    for name in names:
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).write_text("base: {seed: 1}")
+    monkeypatch.setattr(smoke, "ROOT", here)
+    monkeypatch.setattr(smoke, "_listed", lambda: "\0".join(names))
+    copied = smoke.lay_out(tmp_path / "copy", base={"seed": 2})
+    assert [path.name for path in (copied / "data/real").iterdir()] == ["README.md"]
+    assert "seed: 2" in (copied / "params.yaml").read_text()
+
+
 def verified(monkeypatch, capsys, results):
     """Exit code or text of `benchmarks.verify` where its runs have these ``results``."""
     monkeypatch.setattr(sys, "argv", ["verify"])
@@ -87,9 +99,52 @@ def test_a_fault_is_met_by_one_sentence(code, said, left, wrong):
 
 
 def test_a_stop_is_met_at_once_by_one_sentence():
-    right = stops.End("split", "SIGTERM", 1.0, 0.5, 130, ["stopped; run it again"], [])
+    right = stops.End("split", "SIGTERM", 1.0, 0.5, 130, False, ["stopped; run it again"], [])
     assert right.faults() == []
-    wrong = stops.End("split", "SIGTERM", 1.0, 2.5, 1, ["Traceback", "OSError"], ["python"])
+    wrong = stops.End("split", "SIGTERM", 1.0, 2.5, 1, False, ["Traceback", "OSError"], ["python"])
     assert [fault.split(": ", 1)[1] for fault in wrong.faults()] == [
         "exit code 1", "2.5 s", "a traceback", "2 lines", "left: python"
     ]  # fmt: skip
+
+
+def test_a_stage_that_ends_before_its_signal_is_stopped_earlier(monkeypatch):
+    ends = [(4.0, 1, True), (3.0, 0, True), (2.0, 130, False)]
+    bounds = []
+
+    class Latest:
+        """Draws the latest moment there is."""
+
+        def uniform(self, low, high):
+            bounds.append(high)
+            return high
+
+    def stopped(folder, stage, way, moment):
+        took, code, done = ends.pop(0)
+        return stops.End(stage, way, took, 0.1, code, done, ["said"], [])
+
+    monkeypatch.setattr(stops, "stop", stopped)
+    found = stops.stop_underway(Path(), "split", "SIGTERM", {"split, SIGTERM": 9.0}, Latest())
+    assert bounds == [9.0, 4.0, 3.0]
+    assert [(end.code, end.done) for end in found] == [(130, False), (1, True)]  # what failed by itself is told too
+
+
+def test_a_program_is_stopped_and_told_from_one_that_was_done(tmp_path, monkeypatch):
+    (tmp_path / stops.WHOLE).write_text("schema: '2.0'\nstages: {}")
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages/split.py").write_text("import time\ntime.sleep(1.0)")
+    monkeypatch.setattr(stops, "run", lambda folder, *command: "")
+    early = stops.stop(tmp_path, "split", "SIGTERM", 0.3)
+    assert (early.code, early.done, early.left) == (-15, False, []) and early.moment == pytest.approx(0.3, abs=0.2)
+    late = stops.stop(tmp_path, "split", "SIGTERM", 30.0)
+    assert (late.code, late.done) == (0, True) and 1.0 < late.moment < 20
+
+
+def test_a_stage_that_does_not_end_is_killed_and_told(tmp_path, monkeypatch):
+    (tmp_path / stops.WHOLE).write_text("schema: '2.0'\nstages: {}")
+    (tmp_path / "stages").mkdir()
+    program = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(60)"
+    (tmp_path / "stages/split.py").write_text(program)
+    monkeypatch.setattr(stops, "run", lambda folder, *command: "")
+    monkeypatch.setattr(stops, "PATIENCE", 0.5)
+    end = stops.stop(tmp_path, "split", "SIGTERM", 1.0)
+    assert end.code == -9 and any("exit code -9" in fault for fault in end.faults())
