@@ -83,13 +83,13 @@ def compare(
         order = list(ways.values())[:: 1 if number % 2 else -1]
         for way in order:
             way.take(images[start : start + TURN])
-    whole = np.array(ways["full"].seconds)
+    full = np.array(ways["full"].seconds)
     return {
         name: {
             "images_per_second": len(images) / sum(way.seconds),
             "accuracy": way.accuracy(truth),
             "escalated": float(np.mean([one.escalated for one in way.said])),
-            "times_as_fast": float(np.median(whole / np.array(way.seconds))),
+            "times_as_fast": float(np.median(full / np.array(way.seconds))),
         }
         for name, way in ways.items()
     }
