@@ -100,9 +100,10 @@ class Running:
         return self
 
     def __exit__(self, kind: type | None, *_: object) -> None:
-        """Where this benchmark is stopped, nothing goes on in a folder that is removed."""
-        if kind and self.dvc.poll() is None:
-            os.killpg(self.dvc.pid, signal.SIGKILL)
+        """Where this benchmark is stopped meanwhile, nothing of it goes on."""
+        if kind:
+            with suppress(ProcessLookupError):  # the stage may outlive DVC, in its group
+                os.killpg(self.dvc.pid, signal.SIGKILL)
             self.dvc.wait()
         self.said.close()
 

@@ -5,8 +5,8 @@
 Runs the smoke profile once in a temporary copy of the project. Then starts each stage again and again and sends at a
 random moment of a seed Ctrl-C, as a terminal does to all processes of a group; SIGTERM to the stage alone; and Ctrl-C
 to a `dvc repro` of the stage. Right is: exit code 130 (of `dvc repro`: 252, 255 or -2), one sentence and no traceback,
-within two seconds, no process and no unfinished file left, ``dvc.lock`` whole. Where a stage is done before the signal,
-which is then sent earlier, it is run again; only if it ended with another code than 0 is that told. Writes
+within two seconds, no process and no unfinished file left, ``dvc.lock`` whole. A stage that is done before its signal
+is run again, with an earlier one; how it ended is told only if that was not with 0. Writes
 benchmarks/results/stops.json; exit code 0 where all is right.
 """
 
@@ -32,6 +32,7 @@ from tqdm import tqdm
 from benchmarks.environment import run_benchmark, write_result
 from benchmarks.smoke import ENVIRONMENT, STAGES, commit, dvc, lay_out, leftovers, run, scratch_folder, summary_of
 from semdefect.edge.options import whole
+from semdefect.errors import UserError
 
 #: Seconds within which a stage has to end. Half of them are the stage's own bound; the rest is for a busy machine.
 LIMIT = 2.0
@@ -124,6 +125,9 @@ def stop_underway(folder: Path, stage: str, way: str, longest: dict[str, float],
 
     Returns:
         The stop, and after it those too late ones that ended badly.
+
+    Raises:
+        UserError: it fails by itself again and again, or ends at once.
     """
     key, bad = f"{stage}, {way}", list[End]()
     while True:
@@ -131,6 +135,8 @@ def stop_underway(folder: Path, stage: str, way: str, longest: dict[str, float],
         if not end.done:
             return [end, *bad]
         bad += [end] if end.faults() else []
+        if len(bad) > 3 or end.moment < 0.2:
+            raise UserError(f"{stage} ends by itself, with exit code {end.code}, before it can be stopped")
         longest[key] = min(longest[key], end.moment)
 
 

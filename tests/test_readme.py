@@ -50,6 +50,24 @@ def test_what_is_said_of_the_int8_file_is_of_the_committed_figures(title, digits
     assert said == [f"{100 * figures[name]:.{digits}f}" for name in ("clean", "noisy", "fresh")]
 
 
+def test_what_is_said_of_real_images_is_of_the_committed_figures():
+    agreement, scored = (
+        json.loads((ROOT / f"benchmarks/results/{name}.json").read_text(encoding="utf-8"))
+        for name in ("int8_agreement", "real_default_int8")
+    )
+    files, guard = agreement["files"], scored["guard"]
+    lost = 100 * (files["student_int8.onnx"]["accuracy"] - files["student_fp32.onnx"]["accuracy"])
+    wanted = {
+        "same class as FP32": f"{100 * files['student_int8.onnx']['agreement']:.1f} %",
+        "accuracy less": f"−{-lost:.1f}",
+        "guard: purity": f"{100 * guard['purity']:.1f} %",
+        "guard: goes to review": f"{100 * guard['rejection_rate']:.0f} %",
+    }
+    for title, said in wanted.items():
+        (line,) = re.findall(rf"^\| {title}.*$", README, re.MULTILINE)
+        assert line.removesuffix(" |").split(" | ")[-1] == said, line
+
+
 @pytest.mark.parametrize("settings", EXPERIMENTS)
 def test_an_experiment_has_parameters_that_go_together(settings):
     content = params_content()

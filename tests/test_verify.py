@@ -1,5 +1,6 @@
 """The scripts that show that nothing is lost: what they call the same, and what they call wrong."""
 
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from benchmarks import faults, smoke, stops, verify
 from benchmarks.environment import run_benchmark
+from semdefect.errors import UserError
 
 LOCK = """
 stages:
@@ -126,6 +128,13 @@ def test_a_stage_that_ends_before_its_signal_is_stopped_earlier(monkeypatch):
     found = stops.stop_underway(Path(), "split", "SIGTERM", {"split, SIGTERM": 9.0}, Latest())
     assert bounds == [9.0, 4.0, 3.0]
     assert [(end.code, end.done) for end in found] == [(130, False), (1, True)]  # what failed by itself is told too
+
+
+def test_a_stage_that_fails_by_itself_ends_the_stops(monkeypatch):
+    broken = stops.End("split", "SIGTERM", 1.0, 0.1, 1, True, ["ImportError"], [])
+    monkeypatch.setattr(stops, "stop", lambda *_: broken)
+    with pytest.raises(UserError, match="split ends by itself, with exit code 1, before it can be stopped"):
+        stops.stop_underway(Path(), "split", "SIGTERM", {"split, SIGTERM": 9.0}, random.Random(0))
 
 
 def test_a_program_is_stopped_and_told_from_one_that_was_done(tmp_path, monkeypatch):
