@@ -1,13 +1,14 @@
 """Pretrain teacher, student and a larger network beside each other, for as long as a GPU is lent.
 
-    python -m pretrain.together        # twenty minutes; writes over the weights of the package
+    python -m pretrain.together        # half an hour; writes over the weights of the package
 
 All cores but two draw images without a pause; the networks learn from random views of all that were drawn, for a time
 instead of a number of epochs. The larger network learns from labels and masks alone and is not kept: the other two
 learn from its answers too, once it knows something. For some further minutes the student learns to answer alike in FP32
-and INT8, and what is written lies between it and the student before: agreement costs accuracy. Writes
-semdefect/weights/<model>.safetensors, for ``init: sem``, and until then, with every report, what there is to
-.scratch/together/. Another number of minutes, or another machine, gives other weights; a run that is stopped starts
+and INT8, and what is written may lie between it and the student before: agreement costs accuracy. With
+``together.minutes`` of 0 that is all: the student of ``init`` agrees beside a copy of itself, and the other two take no
+part. Writes semdefect/weights/<model>.safetensors, for ``init: sem``, and until then, with every report, what there is
+to .scratch/together/. Another number of minutes, or another machine, gives other weights; a run that is stopped starts
 over, from what it kept where ``init`` names that.
 
 Source: Wortsman et al., "Robust fine-tuning of zero-shot models", 2022 (weights between those before and after).
@@ -279,15 +280,17 @@ class AgreementRun(Run):
 
     def __init__(self, before: Run, record: dict[str, Any]) -> None:
         """Go on after ``before``, with its last network, of that ``record``; images of its pool choose the ranges."""
-        larger, *_, student = before.learners
+        larger, student = before.learners[0], before.learners[-1]  # the same where it is alone
         recipe = before.recipe
         part = recipe.agreement
         network = with_int8_side(student.average.module)
         calibrate(network, before.pool.take(CALIBRATION)[0])
         self.before = deepcopy(network)
+        self.taught_by = {"model": larger.network.model, "validation_accuracy": larger.accuracy(before.validation)}
         agreeing = Learner("agreement", network, part.learning_rate, recipe, record)
         super().__init__(recipe, before.base, [agreeing], before.pool, before.validation)
-        self.drawn_before = record["rendered_images"]  # those that came while ranges were chosen are of this part
+        # Those that came while ranges were chosen are of this part.
+        self.drawn_before = record["rendered_images"] if before.views else 0
         task = DistillationLoss(larger.average.module, recipe.alpha, recipe.temperature, recipe.cell_weight)
         self.loss, self.minutes = AgreementLoss(task, part.weight), part.minutes
         set_precision(agreeing.average.module, "int8")  # what is reported
@@ -298,7 +301,7 @@ class AgreementRun(Run):
         student.learn(self.loss(student.network, self._batch())[0], share)
 
     def _taught_by(self, learner: Learner, figures: dict[str, float]) -> dict[str, Any]:
-        return dict(learner.origin["taught_by"])
+        return self.taught_by
 
     @torch.no_grad()
     def blended(self) -> SemNetwork:
@@ -322,13 +325,15 @@ def agree(before: Run, record: dict[str, Any]) -> None:
 
 
 def main(params: Pretrain) -> None:
-    """Train all three, write two."""
+    """Train all three, write two; or the student's agreement alone."""
     check_listed(SEM_WEIGHTS)
     recipe = params.together
     base = params.base.model_copy(update={"precision": recipe.precision})
-    pupils = {"larger": recipe.larger, "teacher": recipe.teacher, "student": recipe.student}
-    for name, family in {"larger": "convnext", **ROLES}.items():
-        check_architecture(pupils[name].model, family, f"together.{name}.model")
+    pupils = {"larger": recipe.larger, "teacher": recipe.teacher} if recipe.minutes else {}
+    pupils |= {"student": recipe.student}
+    families = {"larger": "convnext", **ROLES}
+    for name, pupil in pupils.items():
+        check_architecture(pupil.model, families[name], f"together.{name}.model")
     accelerator = create_accelerator(base, bf16_pays=True)
     if accelerator.num_processes > 1:
         raise UserError("pretrain.together runs in one process: start it without `accelerate launch`")
@@ -340,7 +345,7 @@ def main(params: Pretrain) -> None:
     seed = seed_of(base.seed, "student", max(draws_before(learner.origin) for learner in learners))
     with Pool(recipe, seed, accelerator.device) as pool:
         run = Run(recipe, base, learners, pool, validation)
-        records = run.train()
+        records = run.train() if recipe.minutes else [learners[0].origin]
         for learner, record in list(zip(learners, records, strict=True))[1:]:
             write_weights(learner.average.module, record)
         if recipe.agreement.minutes:

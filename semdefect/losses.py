@@ -159,8 +159,8 @@ class AgreementLoss:
     """Another task in FP32, and that the same weights answer alike in INT8.
 
     Both answers get the gradient: it moves not only INT8 towards FP32 but FP32 to where rounding matters less, which
-    training INT8 alone towards a fixed FP32 does not reach (docs/edge.md). Every second image of a batch is asked in
-    INT8 too: rounding takes as long as all the rest of a step, and the task learns from each image.
+    training INT8 alone towards a fixed FP32 does not reach (docs/experiments.md). Every second image of a batch is
+    asked in INT8 too: rounding takes as long as all the rest of a step, and the task learns from each image.
     """
 
     def __init__(self, task: Loss, weight: float) -> None:

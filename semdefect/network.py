@@ -83,7 +83,7 @@ class SemNetwork(nn.Module):
     def shorten(self) -> None:
         """Keep the blocks down to stride 16 of a network with a MobileNetV3, and give it a new head: a fast student.
 
-        Half of the time of a small image goes into what follows, and little of what is known (docs/training.md).
+        Half of the time of a small image goes into what follows, and little of what is known (docs/experiments.md).
         """
         blocks = self.backbone.blocks[: self._stride_16 + 1]
         del self.backbone.conv_head, self.backbone.classifier

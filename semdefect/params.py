@@ -215,13 +215,13 @@ class Agreeing(Block):
 
 
 class Together(Block):
-    """Teacher, student and a larger network that pretrain beside each other for some minutes."""
+    """Teacher, student and a larger network that pretrain beside each other for some minutes; 0: agreement alone."""
 
     larger: Pupil
     teacher: Pupil
     student: Pupil
     precision: Literal["auto", "fp32", "bf16"]
-    minutes: Positive
+    minutes: Annotated[float, Field(ge=0)]
     report_minutes: Positive
     pool: Annotated[int, Field(ge=1000, le=10_000_000)]
     fresh_size: Annotated[int, Field(ge=32, le=1024)]

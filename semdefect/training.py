@@ -40,7 +40,7 @@ MAX_GRADIENT_NORM = 1.0
 #: Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024.
 OPTIMIZERS: dict[str, dict[str, Any]] = {"adamw": {"fused": True}, "muon": {"ns_steps": 3}}
 # timm takes these steps in bf16 and has no option for it. Processors without instructions for bf16 emulate it, at 20 to
-# 30 times the time of fp32: four fifths of a training went there (docs/training.md). Holds for the whole process.
+# 30 times the time of fp32: four fifths of a training went there (docs/experiments.md). Holds for the whole process.
 muon.zeropower_via_newtonschulz = partial(muon.zeropower_via_newtonschulz, dtype=torch.float32)
 
 

@@ -284,6 +284,28 @@ def test_the_student_then_agrees_and_is_written_between_before_and_after(beside,
     assert not network.load_network(weights / "convnext_zepto_rms_ols.safetensors").rounded
 
 
+def test_without_minutes_the_student_agrees_beside_a_copy_of_itself(beside, weights, monkeypatch):
+    start = create_network(SMALL, 32)
+    save_network(start, weights.parent / "start.safetensors", {"rendered_images": 80, "recipe": {}})
+    before = deepcopy(start.state_dict())
+    learn = together.Learner.learn
+    monkeypatch.setattr(together.Learner, "learn", lambda self, loss, _: learn(self, loss, 0.5))  # the first is 0
+    beside["together"]["minutes"] = 0
+    beside["together"]["agreement"] |= {"minutes": 0.001, "share": 1.0}
+    beside["together"]["student"]["init"] = str(weights.parent / "start.safetensors")
+    beside["together"]["larger"]["model"] = beside["together"]["teacher"]["model"] = "resnet18"  # takes no part
+    together.main(Pretrain(**beside))
+    assert {file.name for file in weights.iterdir()} == {f"{SMALL}.safetensors", SUMS}
+    made, record = (
+        network.load_network(weights / f"{SMALL}.safetensors"),
+        read_provenance(weights / f"{SMALL}.safetensors"),
+    )
+    assert made.rounded and not torch.equal(made.evidence.bias, before["evidence.bias"].half().float())
+    assert record["started_from"]["rendered_images"] == 80 and record["rendered_images"] >= 8 <= record["views"]
+    assert record["taught_by"]["model"] == SMALL and record["recipe"]["minutes"] == 0
+    assert not together.UNDERWAY.exists() and not threads_that_draw()
+
+
 def test_what_rounding_adds_lies_where_the_weights_lie():
     made = together.with_int8_side(create_network(SMALL, 32).to("meta"))
     assert {value.device.type for value in (*made.parameters(), *made.buffers())} == {"meta"}
