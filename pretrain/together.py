@@ -6,10 +6,10 @@ All cores but two draw images without a pause; the networks learn from random vi
 instead of a number of epochs. The larger network learns from labels and masks alone and is not kept: the other two
 learn from its answers too, once it knows something. For some further minutes the student learns to answer alike in FP32
 and INT8, and what is written may lie between it and the student before: agreement costs accuracy. With
-``together.minutes`` of 0 that is all: the student of ``init`` agrees beside a copy of itself, and the other two take no
-part. Writes semdefect/weights/<model>.safetensors, for ``init: sem``, and until then, with every report, what there is
-to .scratch/together/. Another number of minutes, or another machine, gives other weights; a run that is stopped starts
-over, from what it kept where ``init`` names that.
+``together.minutes`` of 0 this last part alone is run: the student of ``init`` agrees beside a copy of itself, and the
+other two take no part. Writes semdefect/weights/<model>.safetensors, for ``init: sem``, and until then, with every
+report, what there is to .scratch/together/. Another number of minutes, or another machine, gives other weights; a run
+that is stopped starts over, from what the first part kept where ``init`` names that.
 
 Source: Wortsman et al., "Robust fine-tuning of zero-shot models", 2022 (weights between those before and after).
 """
@@ -276,7 +276,7 @@ def with_int8_side(network: SemNetwork) -> SemNetwork:
 
 
 class AgreementRun(Run):
-    """The student alone, beside the larger network, learning to answer alike in FP32 and INT8."""
+    """The student, beside the larger network or a copy of itself, learning to answer alike in FP32 and INT8."""
 
     def __init__(self, before: Run, record: dict[str, Any]) -> None:
         """Go on after ``before``, with its last network, of that ``record``; images of its pool choose the ranges."""
@@ -286,7 +286,11 @@ class AgreementRun(Run):
         network = with_int8_side(student.average.module)
         calibrate(network, before.pool.take(CALIBRATION)[0])
         self.before = deepcopy(network)
-        self.taught_by = {"model": larger.network.model, "validation_accuracy": larger.accuracy(before.validation)}
+        self.taught_by = (
+            record["taught_by"]
+            if before.views
+            else {"model": student.network.model, "validation_accuracy": student.accuracy(before.validation)}
+        )
         agreeing = Learner("agreement", network, part.learning_rate, recipe, record)
         super().__init__(recipe, before.base, [agreeing], before.pool, before.validation)
         # Those that came while ranges were chosen are of this part.
@@ -313,7 +317,7 @@ class AgreementRun(Run):
 
 
 def agree(before: Run, record: dict[str, Any]) -> None:
-    """Let the student of ``before``, which is written with that ``record``, agree, and write what lies between."""
+    """Let the student of ``before``, whose weights have that ``record``, agree, and write what lies between."""
     print("the student learns to answer alike in FP32 and INT8; the accuracies that follow are those of INT8")
     run = AgreementRun(before, record)
     (record,) = run.train()
@@ -328,6 +332,10 @@ def main(params: Pretrain) -> None:
     """Train all three, write two; or the student's agreement alone."""
     check_listed(SEM_WEIGHTS)
     recipe = params.together
+    if not recipe.minutes and not recipe.agreement.minutes:
+        raise UserError("together.minutes and together.agreement.minutes are both 0: there is nothing to train")
+    if not recipe.minutes and recipe.student.init == "scratch":
+        raise UserError("together.minutes is 0 and together.student.init is scratch: name weights that know something")
     base = params.base.model_copy(update={"precision": recipe.precision})
     pupils = {"larger": recipe.larger, "teacher": recipe.teacher} if recipe.minutes else {}
     pupils |= {"student": recipe.student}

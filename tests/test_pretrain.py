@@ -286,10 +286,11 @@ def test_the_student_then_agrees_and_is_written_between_before_and_after(beside,
 
 def test_without_minutes_the_student_agrees_beside_a_copy_of_itself(beside, weights, monkeypatch):
     start = create_network(SMALL, 32)
-    save_network(start, weights.parent / "start.safetensors", {"rendered_images": 80, "recipe": {}})
-    before = deepcopy(start.state_dict())
-    learn = together.Learner.learn
+    save_network(start, weights.parent / "start.safetensors", {"rendered_images": 10**6, "recipe": {}})
+    runs, seeds, begin, learn = [], [], together.AgreementRun.__init__, together.Learner.learn
+    monkeypatch.setattr(together.AgreementRun, "__init__", lambda run, *rest: (runs.append(run), begin(run, *rest))[1])
     monkeypatch.setattr(together.Learner, "learn", lambda self, loss, _: learn(self, loss, 0.5))  # the first is 0
+    monkeypatch.setattr(together, "Pool", lambda recipe, seed, device: seeds.append(seed) or Pool(recipe, seed, device))
     beside["together"]["minutes"] = 0
     beside["together"]["agreement"] |= {"minutes": 0.001, "share": 1.0}
     beside["together"]["student"]["init"] = str(weights.parent / "start.safetensors")
@@ -300,10 +301,28 @@ def test_without_minutes_the_student_agrees_beside_a_copy_of_itself(beside, weig
         network.load_network(weights / f"{SMALL}.safetensors"),
         read_provenance(weights / f"{SMALL}.safetensors"),
     )
-    assert made.rounded and not torch.equal(made.evidence.bias, before["evidence.bias"].half().float())
-    assert record["started_from"]["rendered_images"] == 80 and record["rendered_images"] >= 8 <= record["views"]
-    assert record["taught_by"]["model"] == SMALL and record["recipe"]["minutes"] == 0
+    teacher = runs[0].loss.task.teacher
+    assert not teacher.rounded and torch.equal(teacher.evidence.bias, start.evidence.bias)
+    assert made.rounded and not torch.equal(made.evidence.bias, start.evidence.bias.half().float())
+    assert record["started_from"]["rendered_images"] == 10**6 and record["views"] == runs[0].views >= 8
+    assert together.CALIBRATION <= record["rendered_images"] <= runs[0].pool.drawn
+    assert record["taught_by"]["model"] == SMALL and record["averaged_with_start"] == record["recipe"]["minutes"] == 0
+    assert seeds == [backbone.seed_of(beside["base"]["seed"], "student", 1)]
     assert not together.UNDERWAY.exists() and not threads_that_draw()
+
+
+@pytest.mark.parametrize(
+    "minutes, said",
+    [
+        (0, r"^together\.minutes and together\.agreement\.minutes are both 0"),
+        (1, r"together\.student\.init is scratch"),
+    ],
+)
+def test_without_minutes_nothing_is_made_of_nothing(beside, weights, minutes, said):
+    beside["together"]["minutes"], beside["together"]["agreement"]["minutes"] = 0, minutes
+    with pytest.raises(UserError, match=said):
+        together.main(Pretrain(**beside))
+    assert not weights.exists()
 
 
 def test_what_rounding_adds_lies_where_the_weights_lie():
