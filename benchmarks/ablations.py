@@ -38,7 +38,7 @@ from semdefect.network import file_sha256
 REFERENCE = "reference"
 #: A variant that the bars of the export refuse could not be scored. Without that of INT8 no variant has further epochs.
 NO_BARS = ("export_onnx.int8_agreement=0.0", "export_onnx.torch_tolerance=0.01")
-#: Nor does any train longer than it has to the fast student, which nothing here asks.
+#: What all variants share: no bars, and one epoch for the fast student, which nothing here scores.
 COMMON = ("distill.fast_epochs=1", *NO_BARS)
 #: The student without a teacher, whose training is as short as the stage allows: all variants fit into hours.
 ALONE = ("train_teacher.fresh_per_class=0", "train_teacher.epochs=1", "distill.alpha=1.0", *COMMON)
@@ -178,7 +178,7 @@ def collection_sha256(images: RealImages) -> str:
 
 def list_variants() -> None:
     """Print a line a variant: what it changes, and what it is compared with."""
-    print(f"{REFERENCE}, the student alone: {' '.join(ALONE)}")
+    print(f"all: {' '.join(COMMON)}\n{REFERENCE}, the student alone: {' '.join(ALONE[: -len(COMMON)])}")
     for name, variant in VARIANTS.items():
         base = ALONE if variant.settings[: len(ALONE)] == ALONE else COMMON
         changes = [*variant.settings[len(base) :]]

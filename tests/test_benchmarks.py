@@ -525,7 +525,7 @@ def test_ablations_list_their_variants_without_images(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["ablations", "--list"])
     run_benchmark(ablations.run, ablations.parser())
     lines = capsys.readouterr().out.splitlines()
-    assert [line.partition(": ")[0] for line in lines[1:]] == list(ablations.VARIANTS)[1:]
+    assert [line.partition(": ")[0] for line in lines[2:]] == list(ablations.VARIANTS)[1:]
     assert "AdamW: distill.optimizer=adamw; against reference" in lines
     assert "teacher, DIST: distill.method=dist; against teacher, KL" in lines
     assert any(line.startswith("no random views: images as they are (benchmarks.altered)") for line in lines)
