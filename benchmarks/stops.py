@@ -1,6 +1,6 @@
 """How a stage ends on Ctrl-C and SIGTERM: at once, with one sentence, and with nothing left?
 
-    python -m benchmarks.stops --stops 48 --seed 0         # a quarter of an hour on two idle cores
+    python -m benchmarks.stops --stops 48 --seed 0         # up to half an hour on two cores
 
 Runs the smoke profile once in a temporary copy of the project. Then starts each stage again and again and sends at a
 random moment of a seed Ctrl-C, as a terminal does to all processes of a group; SIGTERM to the stage alone; and Ctrl-C
