@@ -36,12 +36,11 @@ from semdefect.errors import UserError
 from semdefect.network import file_sha256
 
 REFERENCE = "reference"
-#: A variant that the bars of the export refuse could not be scored. Without that of INT8 no variant has further epochs.
-NO_BARS = ("export_onnx.int8_agreement=0.0", "export_onnx.torch_tolerance=0.01")
-#: What all variants share: no bars, and one epoch for the fast student, which nothing here scores.
-COMMON = ("distill.fast_epochs=1", *NO_BARS)
+#: What all variants share. One that the bars of the export refuse could not be scored, and without that of INT8 none
+#: has further epochs; the fast student, which nothing here scores, trains for one.
+COMMON = ("export_onnx.int8_agreement=0.0", "export_onnx.torch_tolerance=0.01", "distill.fast_epochs=1")
 #: The student without a teacher, whose training is as short as the stage allows: all variants fit into hours.
-ALONE = ("train_teacher.fresh_per_class=0", "train_teacher.epochs=1", "distill.alpha=1.0", *COMMON)
+ALONE = (*COMMON, "train_teacher.fresh_per_class=0", "train_teacher.epochs=1", "distill.alpha=1.0")
 
 
 @dataclass(frozen=True)
@@ -178,7 +177,7 @@ def collection_sha256(images: RealImages) -> str:
 
 def list_variants() -> None:
     """Print a line a variant: what it changes, and what it is compared with."""
-    print(f"all: {' '.join(COMMON)}\n{REFERENCE}, the student alone: {' '.join(ALONE[: -len(COMMON)])}")
+    print(f"all: {' '.join(COMMON)}\n{REFERENCE}, the student alone: {' '.join(ALONE[len(COMMON) :])}")
     for name, variant in VARIANTS.items():
         base = ALONE if variant.settings[: len(ALONE)] == ALONE else COMMON
         changes = [*variant.settings[len(base) :]]
