@@ -233,14 +233,21 @@ def test_the_benchmark_lets_all_take_turns_on_the_same_images(files, tmp_path, m
     paths = [write_image(tmp_path / f"{number}.png", level) for number, level in enumerate(levels)]
     truth = np.array([*range(8), 7])
     monkeypatch.setattr(benchmark, "TURN", 4)
+    monkeypatch.setattr(benchmark, "PASSES", 2)
     pair, _, full = pair_of(files)
     ways = {"full": benchmark.Way(full), "adaptive": benchmark.Way(pair)}
     found = benchmark.compare(ways, paths, truth)
-    assert [len(way.seconds) for way in ways.values()] == [3, 3]
+    assert [len(way.seconds) for way in ways.values()] == [6, 6]
     assert [row["accuracy"] for row in found.values()] == [8 / 9, 8 / 9]
     assert [row["escalated"] for row in found.values()] == [0, 1 / 9]
     assert found["full"]["times_as_fast"] == 1 and found["adaptive"]["times_as_fast"] > 0
-    assert found["full"]["images_per_second"] == pytest.approx(9 / sum(ways["full"].seconds))
     (tmp_path / "bad.png").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"bad\.png"):
         benchmark.Way(full).take([tmp_path / "bad.png"])
+
+
+def test_the_benchmark_counts_no_turn_that_was_slow_once(files, monkeypatch):
+    monkeypatch.setattr(benchmark, "PASSES", 3)
+    _, _, full = pair_of(files)
+    seconds = [1.0, 2.0, 3.0, 9.0, 2.0, 3.0, 1.0, 2.0, 30.0]  # three turns, three times each
+    assert benchmark.Way(full, seconds=seconds).time_of_all() == 6.0
