@@ -65,7 +65,7 @@ class Way:
             self.said.append(result)
 
     def time_of_all(self) -> float:
-        """Seconds for all images: the sum over turns of the median over passes, so that a few slow turns do not count."""
+        """Seconds for all images: the sum over turns of the median over passes, so that a slow turn does not count."""
         return float(np.median(np.reshape(self.seconds, (PASSES, -1)), axis=0).sum())
 
     def accuracy(self, truth: NDArray[np.int64]) -> float:
