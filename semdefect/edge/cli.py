@@ -34,7 +34,7 @@ from semdefect.edge.guard_scoring import guard_figures
 from semdefect.edge.image import list_images
 from semdefect.edge.inputs import SUFFIXES, Images, listed, named
 from semdefect.edge.loop import add_adopt, add_watch
-from semdefect.edge.options import add_model_options, open_classifier, print_error, results_file, summarised
+from semdefect.edge.options import add_model_options, open_classifier, print_error, results_file, some_path, summarised
 from semdefect.edge.results import Results
 from semdefect.edge.rows import row
 from semdefect.edge.scoring import score
@@ -51,6 +51,9 @@ def main(arguments: Sequence[str] | None = None, more: Sequence[Command] = ()) -
     """Run the command line, with ``more`` commands than the device's own, and return its exit code."""
     # File names may hold bytes that the terminal cannot show. And Pillow warns about odd files on standard
     # error, in the middle of the progress bar: what matters of that comes back as an error.
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115, for as long as the program runs
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -119,7 +122,7 @@ def _add_classify(commands: Any) -> None:
         f"image files, or folders whose images ({SUFFIXES}) are all taken, subfolders not; "
         "or - for a list of files on standard input, one a line"
     )
-    command.add_argument("paths", nargs="+", metavar="IMAGE|FOLDER|-", help=what)
+    command.add_argument("paths", nargs="+", type=some_path, metavar="IMAGE|FOLDER|-", help=what)
     command.add_argument("-0", "--null", action="store_true", help="the list on standard input has NULs, not line ends")
     add_model_options(command, json_help="print one JSON object a line and image")
     command.add_argument(
@@ -131,7 +134,7 @@ def _add_classify(commands: Any) -> None:
     command.add_argument(
         "--resume",
         action="store_true",
-        help="go on with an output that is there: rows that it holds are kept and not computed again",
+        help="go on with an output that is there: its rows are kept, and images of the same paths not computed again",
     )
     command.set_defaults(run=_classify)
 
@@ -148,7 +151,7 @@ def _add_score(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     what = "folder with one subfolder of images a class, named like the class"
-    command.add_argument("folder", type=Path, metavar="FOLDER", help=what)
+    command.add_argument("folder", type=some_path, metavar="FOLDER", help=what)
     add_model_options(command, json_help="print one JSON object")
     command.set_defaults(run=_score)
 
@@ -183,23 +186,27 @@ def _classify(options: argparse.Namespace) -> int:
 
 def _requested(options: argparse.Namespace) -> Images:
     """The images that the command line of ``classify`` asks for. Ends with 2 where its options contradict."""
-    from_list = "-" in options.paths
+    from_list = Path("-") in options.paths
     if from_list and len(options.paths) > 1:
         options.wrong_usage("- takes the images from standard input: pass it alone")
     if options.null and not from_list:
         options.wrong_usage("--null says how standard input is separated: pass - as well")
     if options.resume and not options.output:
         options.wrong_usage("--resume goes on with an output: pass --output FILE as well")
-    return listed(options.null) if from_list else named([Path(path) for path in options.paths])
+    return listed(options.null) if from_list else named(options.paths)
 
 
 def _classify_into(output: Path, images: Images, classifier: Classifier, options: argparse.Namespace) -> int:
     """Write one row an image; 1 when any could not be read, now or before."""
     with Results(output, classifier, options.resume) as results, summarised(classifier):
         earlier = results.count.total()
-        stream = classifier.stream(results.missing(images.paths))
+        missing: Iterable[Path] = results.missing(images.paths)
+        done = earlier
+        if images.total is not None:  # rows of other images do not count
+            paths = list(missing)
+            missing, done = paths, images.total - len(paths)
         bar = not (options.json and sys.stdout.isatty())
-        for path, result in _progress(stream, images.total, shown=bar, done=earlier):
+        for path, result in _progress(classifier.stream(missing), images.total, shown=bar, done=done):
             check()
             results.write(path, result)
             if options.json:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from semdefect.edge.guard import ACCEPTED, AMBIGUOUS, BLANK, UNKNOWN
+from semdefect.edge.guard import ACCEPTED, AMBIGUOUS, BLANK, HURRIED, UNKNOWN
 from semdefect.edge.scoring import CLEAN, checked, share
 
 #: The classes that mean a chip is lost.
@@ -22,11 +22,11 @@ def guard_figures(
     """What the guard does, for ``codes [N]`` of `semdefect.edge.guard.Guard.codes`, as JSON can hold it.
 
     Returns:
-        ``rejection_rate`` and its parts ``ambiguous``, ``unknown`` and ``blank``; ``purity`` of what is accepted;
-        ``escape_rate``, defects accepted as clean among all defects, and ``overkill_rate``, clean images accepted as a
-        defect among all clean ones (both None for a model without a class ``clean``); ``killers``: for each of
-        `KILLERS` that the model knows, ``recall``, the share that is accepted as what it is, and ``kept``, the share
-        that is so or reaches a person.
+        ``rejection_rate`` and its parts ``ambiguous``, ``unknown``, ``blank`` and ``hurried``; ``purity`` of what is
+        accepted; ``escape_rate``, defects accepted as clean among all defects, and ``overkill_rate``, clean images
+        accepted as a defect among all clean ones (both None for a model without a class ``clean``); ``killers``: for
+        each of `KILLERS` that the model knows, ``recall``, the share that is accepted as what it is, and ``kept``, the
+        share that is so or reaches a person.
     """
     table, rows = checked(probabilities, truth)
     accepted = codes == ACCEPTED
@@ -37,6 +37,7 @@ def guard_figures(
         "ambiguous": share((codes == AMBIGUOUS).sum(), rows.size),
         "unknown": share((codes == UNKNOWN).sum(), rows.size),
         "blank": share((codes == BLANK).sum(), rows.size),
+        "hurried": share((codes == HURRIED).sum(), rows.size),
         "purity": share(right.sum(), accepted.sum()),
         "escape_rate": None,
         "overkill_rate": None,

@@ -14,6 +14,8 @@ from semdefect.errors import UserError
 SUFFIXES = " ".join(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES)
 
 _CHUNK = 2**16
+#: No path on standard input is longer, in bytes: systems allow 4096. Its row is shorter than `results.MAX_LINE`.
+_LONGEST = 2**13
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def listed(null: bool) -> Images:
     They are read as they come. Empty lines are skipped, as is the carriage return at the end of a line.
 
     Raises:
-        UserError: when standard input is closed or ends without a path.
+        UserError: when standard input is closed, ends without a path, or holds what can be none.
     """
     if sys.stdin is None:
         raise UserError("standard input: is closed; write one path a line to it")
@@ -72,13 +74,16 @@ def _paths(end: bytes) -> Iterator[Path]:
     with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as file:
         while chunk := file.read(_CHUNK):
             *names, rest = (rest + chunk).split(end)
-            yield from _named(names, end)
+            yield from _named([*names, rest] if len(rest) > _LONGEST else names, end)
     yield from _named([rest], end)
 
 
 def _named(names: Sequence[bytes], end: bytes) -> Iterator[Path]:
     for name in names:
         text = name.removesuffix(b"\r") if end == b"\n" else name
+        if len(text) > _LONGEST or b"\0" in text:
+            wanted = "write one path a line, or pass --null where NULs end them"
+            raise UserError(f"standard input: holds what is no path ({os.fsdecode(text[:60])!r} …); {wanted}")
         if text:
             yield Path(os.fsdecode(text))
 

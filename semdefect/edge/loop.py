@@ -9,7 +9,14 @@ from typing import Any
 from semdefect.edge.classifier import Failure
 from semdefect.edge.image import list_images
 from semdefect.edge.inputs import SUFFIXES
-from semdefect.edge.options import add_model_options, open_classifier, print_error, results_file, summarised
+from semdefect.edge.options import (
+    add_model_options,
+    open_classifier,
+    print_error,
+    results_file,
+    some_path,
+    summarised,
+)
 from semdefect.edge.results import Results
 from semdefect.edge.review import ReviewFolder, adopt
 from semdefect.edge.rows import row
@@ -35,9 +42,9 @@ def add_watch(commands: Any) -> None:
         "  semdefect watch images/ --once                  # what is there now, from cron say",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("folder", type=Path, metavar="FOLDER", help=f"where the images ({SUFFIXES}) are written")
+    command.add_argument("folder", type=some_path, metavar="FOLDER", help=f"where the images ({SUFFIXES}) are written")
     command.add_argument(
-        "--review", type=Path, metavar="FOLDER", help="where images under review go (default: FOLDER/review)"
+        "--review", type=some_path, metavar="FOLDER", help="where images under review go (default: FOLDER/review)"
     )
     command.add_argument(
         "--output",
@@ -62,10 +69,10 @@ def add_adopt(commands: Any) -> None:
         "  semdefect adopt review/",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("review", type=Path, metavar="REVIEW", help="review folder of `semdefect watch`")
+    command.add_argument("review", type=some_path, metavar="REVIEW", help="review folder of `semdefect watch`")
     command.add_argument(
         "--to",
-        type=Path,
+        type=some_path,
         default=REAL,
         metavar="FOLDER",
         help="where real images lie, one folder a class (default: %(default)s)",

@@ -6,6 +6,7 @@ The export stage writes ``{METADATA_KEY: metadata.to_json()}`` into the model, t
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,13 +29,15 @@ PREPROCESSING: dict[str, Any] = {"mode": "L", "size": SIZE, "resample": "bilinea
 #: ``int8``: weights and activations, computed in integers; ``int8-weights``: weights alone, computed in FP32.
 PRECISIONS = ("fp32", "int8", "int8-weights")
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}").fullmatch
+
 
 @dataclass(frozen=True)
 class ModelMetadata:
     """The contract between export and device.
 
     Attributes:
-        classes: class names in the order of the logits; at least two, all different.
+        classes: class names in the order of the logits; at least two, all different, of letters, digits, _ and -.
         temperature: the logits are divided by it before the softmax; > 0.
         guard: which predictions a person has to look at; as many thresholds as classes.
         precision: one of ``PRECISIONS``.
@@ -124,6 +127,7 @@ def _pairs(content: Any) -> dict[str, Pair]:
 
 
 def _check_classes(classes: Any) -> None:
-    listed = isinstance(classes, (list, tuple)) and all(isinstance(name, str) and name for name in classes)
+    """Class names become folders of images under review, so they may not lead elsewhere."""
+    listed = isinstance(classes, (list, tuple)) and all(isinstance(name, str) and _NAME(name) for name in classes)
     if not listed or len(classes) < 2 or len(set(classes)) < len(classes):
-        raise wrong("classes", "a list of two or more different names", classes)
+        raise wrong("classes", "a list of two or more different names of letters, digits, _ and -", classes)

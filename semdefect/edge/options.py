@@ -120,6 +120,13 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
+def some_path(text: str) -> Path:
+    """The type of an argument: a path. An empty one, from an unset variable say, would be the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty; name a file or a folder")
+    return Path(text)
+
+
 def results_file(text: str) -> Path:
     """The type of an argument: the name of a results file."""
     path = Path(text)

@@ -56,6 +56,8 @@ class Results:
         self._file = _opened(path, resume)
         try:
             end = _end_of_rows(path)
+            if not end:
+                self._check_start()
             for content in self._rows(end):
                 if one_model and content["model"] != self._model:
                     raise UserError(_another_model(path, content["model"], self._model))
@@ -106,19 +108,27 @@ class Results:
             error.filename = str(self.path)
             raise
 
+    def _check_start(self) -> None:
+        """Refuse a file without a line end unless it is what a killed program leaves of the first line."""
+        with self.path.open("rb") as file:
+            start = file.read(MAX_LINE)
+        if not self._format.begins_with(start):
+            raise UserError(f"{self.path}: is no results file; name another file")
+
     def _rows(self, end: int) -> Iterator[dict[str, Any]]:
         """The rows in the first ``end`` bytes, checked; from CSV, every value is a text."""
         wanted = {"path", "model", *self._more}
         try:
             for content in self._format.rows(_lines(self.path, end)):
-                if not (wanted <= set(content) and ("decision" in content or "error" in content)):
+                says = content.get("error") or content.get("decision") in ("accept", "review")
+                if not (wanted <= set(content) and says):
                     raise UserError(f"a row lacks one of {', '.join(sorted(wanted))}, decision")
                 yield content
         except UserError as error:
             raise UserError(f"{self.path}: this command cannot go on with it ({error}); name another file") from None
 
     def _tally(self, content: Mapping[str, Any]) -> None:
-        self.count["error" if content.get("error") else str(content["decision"])] += 1
+        self.count["error" if content.get("error") else content["decision"]] += 1
 
 
 def row_key(path: str | Path, *more: Any) -> tuple[str, ...]:

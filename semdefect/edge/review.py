@@ -9,6 +9,7 @@ that comes twice is one file.
 """
 
 import filecmp
+import glob
 import hashlib
 import os
 import shutil
@@ -18,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from semdefect import CLASSES
-from semdefect.atomic import replacing, write_json
+from semdefect.atomic import named, remove_unfinished, replacing, write_json
 from semdefect.edge.classifier import Prediction
 from semdefect.edge.image import list_images, open_gray
 from semdefect.errors import UserError
@@ -40,6 +41,7 @@ class ReviewFolder:
     def __init__(self, folder: Path, classes: Sequence[str]) -> None:
         """Create ``folder`` with one folder a class, where they are missing."""
         self.folder = folder
+        remove_unfinished(folder, recursive=False)
         for name in classes:
             (folder / name).mkdir(parents=True, exist_ok=True)
 
@@ -49,11 +51,14 @@ class ReviewFolder:
         An image that is here already, decided or not, stays as it is. The image appears last, and whole.
 
         Raises:
-            SourceChangedError: when ``unchanged``, asked after copying, says no, or the image is gone.
+            SourceChangedError: when ``unchanged``, asked after copying, says no, or the image is gone or is not read.
         """
         try:
             name = content_name(path)
-            if (self.folder / name).exists() or any(self.folder.glob(f"*/{_escaped(name)}")):
+        except OSError:
+            raise SourceChangedError from None
+        try:
+            if (self.folder / name).exists() or any(self.folder.glob(f"*/{glob.escape(name)}")):
                 return
             with replacing(self.folder / name) as temporary:
                 shutil.copyfile(path, temporary)
@@ -82,7 +87,8 @@ class Adopted:
 def adopt(review: Path, real: Path) -> Adopted:
     """Move the decided images of ``review`` into ``real/<class>/``, and remove what the model had said of them.
 
-    Each appears there whole before it goes from ``review``. Interrupted, it can be called again.
+    Each appears there whole before it goes from ``review``. Interrupted, it can be called again. What killed calls left
+    unfinished is removed first.
 
     Raises:
         UserError: when a folder is missing, or images lie in a folder that is no class. Nothing has been moved.
@@ -90,11 +96,15 @@ def adopt(review: Path, real: Path) -> Adopted:
     adopted = Adopted(undecided=len(list_images(review)))
     if not real.is_dir():
         raise UserError(f"{real}: no such folder; run this in the root of the repository, or pass --to FOLDER")
+    for label in CLASSES:
+        remove_unfinished(real / label, recursive=False)
     for image in _decided(review):
         try:
             _adopt(image, real)
         except UserError as error:
             adopted.refused.append(str(error))
+        except OSError as error:  # a full disk, say: what was moved before has to be told all the same
+            adopted.refused.append(f"{error.filename or image}: {error.strerror or error}")
         else:
             adopted.images[image.parent.name] += 1
             for side_car in (_side_car(image), _side_car(review / image.name)):
@@ -104,7 +114,7 @@ def adopt(review: Path, real: Path) -> Adopted:
 
 def content_name(path: Path) -> str:
     """The name of an image with the beginning of its content's SHA-256 in it, readable and not too long."""
-    with path.open("rb") as file:
+    with named(path), path.open("rb") as file:
         digits = hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS]
     stem = "".join(sign if sign.isprintable() else "_" for sign in path.stem.removesuffix(f".{digits}"))
     return f"{os.fsencode(stem)[:LONGEST_STEM].decode(errors='ignore')}.{digits}{path.suffix}"
@@ -131,7 +141,7 @@ def _adopt(image: Path, real: Path) -> None:
         raise UserError(f"{image}: the images of {real / label} are not here; run `dvc pull {tracked}` first")
     digits = Path(name).stem.rpartition(".")[2]
     for other in real.glob(f"*/*.{digits}.*"):
-        if other.parent.name != label and other.parent.name in CLASSES:
+        if other.parent.name != label and other.parent.name in CLASSES and not other.name.startswith("."):
             raise UserError(f"{image}: is already {other}; decide on one class and remove the other file")
     target = real / label / name
     if not target.exists():
@@ -144,8 +154,3 @@ def _adopt(image: Path, real: Path) -> None:
 
 def _side_car(image: Path) -> Path:
     return image.with_suffix(".json")
-
-
-def _escaped(name: str) -> str:
-    """A name for ``glob``, which takes it as it is."""
-    return "".join(f"[{sign}]" if sign in "*?[" else sign for sign in name)

@@ -13,6 +13,8 @@ from semdefect.errors import UserError
 
 #: Endings of the files that rows can be written to.
 FORMATS = (".jsonl", ".csv")
+#: How every row in JSON begins: see `row`.
+_FIRST = b'{"path": "'
 
 
 def one_line(text: str) -> str:
@@ -40,6 +42,9 @@ class Format(Protocol):
     def line(self, row: Mapping[str, Any]) -> bytes:
         """A row, its line end included."""
 
+    def begins_with(self, start: bytes) -> bool:
+        """Whether ``start``, without a line end, may be the beginning of a file's first line; nothing may be, too."""
+
     def rows(self, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
         """The rows of a file, header and all.
 
@@ -56,6 +61,10 @@ class JsonLines:
     def line(self, row: Mapping[str, Any]) -> bytes:
         """A row as ASCII, its line end included."""
         return json.dumps(row).encode() + b"\n"
+
+    def begins_with(self, start: bytes) -> bool:
+        """Whether ``start`` may be the beginning of a row, which names the path first; see ``Format``."""
+        return start[: len(_FIRST)] == _FIRST[: len(start)]
 
     def rows(self, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
         """The rows of a file; see ``Format``."""
@@ -87,6 +96,10 @@ class Csv:
             inner = isinstance(value, Mapping)
             cells |= dict(zip(_columns(name, value), value.values(), strict=True)) if inner else {name: value}
         return self._encoded([cells.get(column) for column in self.columns])
+
+    def begins_with(self, start: bytes) -> bool:
+        """Whether ``start`` may be the beginning of the header; see ``Format``."""
+        return self.header.startswith(start)
 
     def rows(self, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
         """The rows of a file, every value a text; see ``Format``. An empty file has none."""

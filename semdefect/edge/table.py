@@ -59,6 +59,7 @@ def score_text(figures: dict[str, Any]) -> str:
         ("  ambiguous", percent(guard["ambiguous"])),
         ("  unknown", percent(guard["unknown"])),
         ("  blank", percent(guard["blank"])),
+        *([("  hurried", percent(guard["hurried"]))] if guard["hurried"] else []),
         ("purity of the accepted", percent(guard["purity"])),
     ]
     left = max(len(name) for name, _ in headline)

@@ -6,15 +6,17 @@ written by a slow tool, so it gets more time before it counts as bad.
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 
 from semdefect.edge.classifier import Classifier, Failure, Prediction
 from semdefect.edge.ending import check
 from semdefect.edge.image import list_images
+from semdefect.edge.options import print_error
 from semdefect.edge.results import Results, row_key
 from semdefect.edge.review import ReviewFolder, SourceChangedError
+from semdefect.errors import UserError
 
 #: Seconds between two looks at the folder, at least; and times as long as a look takes, so that a watched folder of
 #: ten thousand images, or a slow share, costs a tenth of one core and no more.
@@ -80,6 +82,10 @@ class WatchedFolder:
         """Whether a file that could not be read gets more time."""
         return self._waiting[path][1] < self._bad
 
+    def again(self, path: Path) -> None:
+        """Look at a file as at a new one: it changed, or could not be copied."""
+        self._waiting.pop(path, None)
+
     def finish(self, path: Path, stamp: Stamp) -> None:
         """Leave a file alone from now on, unless it changes."""
         self._done.add(row_key(path, *astuple(stamp)))
@@ -92,28 +98,38 @@ def watch(
     review: ReviewFolder,
     once: bool = False,
     interval: float = INTERVAL,
+    tell: Callable[[str], None] = print_error,
 ) -> Iterator[tuple[Path, Prediction | Failure]]:
     """Classify the files of ``folder`` as they become complete; yields each after its row is written.
 
     What is under review is put into ``review`` before its row is written: whenever the program ends, no image that
-    has a row lacks there. Never ends, unless ``once``: then when the files that are there have been tried.
+    has a row lacks there. Never ends, unless ``once``: then when the files that are there have been tried. A folder
+    that is gone for a while, as those on a network share are, is told of by ``tell`` and waited for.
 
     Raises:
-        UserError: when the folder cannot be listed, or the network fails.
+        UserError: when the folder cannot be listed at first, or the network fails.
     """
-    looks, took = 0, 0.0
+    looks, took, lost = 0, 0.0, ""
     while not (once and looks == SETTLED):
         if looks:
             time.sleep(max(interval, REST * took))
         check()
         looks += 1
         start = time.monotonic()
-        ready = folder.look()
+        try:
+            ready, lost = folder.look(), ""
+        except UserError as error:
+            if once or looks == 1:
+                raise
+            if lost != str(error):
+                tell(f"{error}; waiting for it")
+            ready, lost = {}, str(error)
         took = time.monotonic() - start
         for path, result in classifier.stream(list(ready)):
             check()
             stamp = ready[path]
-            if Stamp.of(path) != stamp:  # changed while it was read: another look decides
+            if Stamp.of(path) != stamp:  # changed while it was read: other looks decide
+                folder.again(path)
                 continue
             if isinstance(result, Failure):
                 if folder.may_be_unfinished(path):
@@ -122,6 +138,7 @@ def watch(
                 try:
                     review.put(path, result, unchanged=lambda: Stamp.of(path) == stamp)  # noqa: B023, called at once
                 except SourceChangedError:
+                    folder.again(path)
                     continue
             results.write(path, result, **asdict(stamp))
             folder.finish(path, stamp)

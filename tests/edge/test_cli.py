@@ -171,6 +171,8 @@ def test_score_of_nothing_readable(command, model, tmp_path):
         (),
         ("classify",),
         ("classify", "a.png", "--threads", "0"),
+        ("classify", ""),
+        ("watch", "a", "--review", ""),
         ("score", "a", "b"),
         ("render",),
         ("score", "--jso"),
@@ -211,6 +213,16 @@ def test_full_disk(command, model, folder):
     with Path("/dev/full").open("w") as full:
         done = command("classify", folder, "--model", model, capture_output=False, stdout=full, stderr=subprocess.PIPE)
     fails(done, "No space left")
+
+
+def test_closed_output(model, folder):
+    """As under ``>&-``, where Python has no standard output at all."""
+    words = [sys.executable, "-m", "semdefect.edge.cli", "classify", str(folder), "--model", str(model)]
+    closing = ["sh", "-c", 'exec "$@" >&-', "sh", *words, "--output", "r.csv"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(closing, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len((folder / "r.csv").read_text().splitlines()) > 1
 
 
 @pytest.mark.parametrize(("more", "lines"), [((), 9), (("--json", "--output", "r.csv"), 8)])

@@ -30,6 +30,7 @@ def test_keys_of_a_later_version_are_ignored():
     [
         ("format", [0, 1, "2", True, None]),
         ("classes", [[], ["a"], ["a", "a"], ["a", ""], ["a", 1], "ab", None, {"a": 1, "b": 2}]),
+        ("classes", [["a", "../b"], ["a", "/b"], ["a", "b\0"], ["a", ".b"], ["a", "b c"], ["a", "b" * 65]]),
         ("preprocessing", [None, {}, {"mode": "L", "size": 128, "resample": "bilinear", "range": [0, 1]}]),
         ("temperature", [0, -1, "1", None, True, float("nan"), float("inf"), 10**400, [1]]),
         ("guard", [None, 0.9, {}, {"thresholds": [0.9] * 8}]),

@@ -13,7 +13,7 @@ from conftest import LEVELS, ROOT, metadata, started, write_image, write_model
 from jsonschema import Draft202012Validator
 
 from semdefect import CLASSES
-from semdefect.edge import EdgeClassifier, rows
+from semdefect.edge import EdgeClassifier, cli, rows
 from semdefect.edge.classifier import Failure, Prediction
 from semdefect.edge.metadata import METADATA_KEY
 from semdefect.edge.results import MAX_LINE, Results
@@ -204,10 +204,29 @@ def test_what_is_not_gone_on_with_is_left_as_it_was(command, model, images, tmp_
         output.write_text(content)
         message = refused(command, output, "--model", model, "--resume")
         assert message.startswith(f"error: {output}: this command cannot go on with it") and message.count("\n") == 1
+    for content in ('{"path": "a", "model": "0", "error": ""}\n', '{"path": "a", "model": "0", "decision": "on"}\n'):
+        output.write_text(content)
+        assert "a row lacks one of model, path, decision" in refused(command, output, "--model", model, "--resume")
     table = tmp_path / "r.csv"
     for content in ("a,b\n1,2\n", "\0\n", '"\n'):
         table.write_text(content)
         assert "cannot go on with it" in refused(command, table, "--model", model, "--resume")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("r.jsonl", b'{"my": "annotations"}'),
+        ("r.jsonl", b"a"),
+        ("r.csv", b"wafer,label\ra.png,via\r"),
+        ("r.csv", b"p,"),
+    ],
+)
+def test_a_file_of_somebody_else_without_a_line_end_is_left_as_it_was(model, tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=rf"{name}: is no results file; name another file"):
+        Results(tmp_path / name, EdgeClassifier(model), resume=True)
+    assert (tmp_path / name).read_bytes() == content
 
 
 def test_a_second_writer_is_refused(command, model, images, tmp_path):
@@ -250,6 +269,32 @@ def test_an_empty_list(command, model, tmp_path):
     done = command("classify", "-", "--model", model, "--output", "r.csv", input="\n\n")
     assert done.returncode == 1 and done.stderr.startswith("error: standard input: names no images; ")
     assert not (tmp_path / "r.csv").exists()
+
+
+@pytest.mark.parametrize("before", [0, 40])
+def test_a_list_with_other_separators_is_refused(command, model, images, before):
+    names = [str(path) for path in sorted(images.iterdir())]
+    forgotten = "\0".join(names * 40)  # find -print0, without --null
+    list_of = "".join(f"{name}\n" for name in names[:before]) + forgotten
+    done = command("classify", "-", "--model", model, "--output", "r.jsonl", input=list_of)
+    assert done.returncode == 1 and "pass --null where NULs end them" in done.stderr and done.stderr.count("\n") == 1
+    done = command("classify", "-", "--null", "--model", model, input="\n".join(names * 400))
+    assert done.returncode == 1 and done.stderr.startswith("error: standard input: holds what is no path ('")
+
+
+def test_the_bar_counts_the_images_that_are_asked_for(model, images, tmp_path, monkeypatch):
+    seen = {}
+
+    def progress(results, total, shown, done):
+        seen.update(total=total, done=done)
+        return results
+
+    monkeypatch.setattr(cli, "_progress", progress)
+    words = ["--model", str(model), "--output", str(tmp_path / "r.jsonl")]
+    cli.main(["classify", str(images), *words])
+    write_image(tmp_path / "more" / "a.png", LEVELS[0])
+    assert cli.main(["classify", str(tmp_path / "more"), *words, "--resume"]) == 1  # bad ones of before
+    assert seen == {"total": 1, "done": 0}
 
 
 @pytest.mark.parametrize("more", [(), ("--json",), ("--output", "r.jsonl")])

@@ -91,6 +91,33 @@ def test_adopt_again_after_an_interruption(put, tmp_path, monkeypatch):
     assert below(tmp_path / "real") == [f"cmp/{image.name}"] and below(tmp_path / "review") == []
 
 
+def test_what_a_killed_adopt_left_is_no_image_and_goes(put, tmp_path):
+    image = put()
+    half = tmp_path / "real" / "via" / f".{image.stem}.{2**22 + 1}.part.png"  # no process has such a number
+    half.parent.mkdir()
+    half.write_bytes(image.read_bytes()[:50])
+    image.rename(image.parent / "cmp" / image.name)
+    assert adopt(tmp_path / "review", tmp_path / "real").images == {"cmp": 1}
+    assert below(tmp_path / "real") == [f"cmp/{image.name}"]
+
+
+def test_a_full_disk_ends_neither_the_others_nor_the_report(put, tmp_path, monkeypatch):
+    first, second = put("a.png"), put("b.png", UNSURE + 2)
+    for image in (first, second):
+        image.rename(image.parent / "cmp" / image.name)
+    copy = shutil.copyfile
+
+    def full(source, target):
+        if source.name == first.name:
+            raise OSError(28, "No space left on device")
+        return copy(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    adopted = adopt(tmp_path / "review", tmp_path / "real")
+    assert adopted.images == {"cmp": 1} and below(tmp_path / "real") == [f"cmp/{second.name}"]
+    assert adopted.refused == [f"{tmp_path}/real/cmp/{first.name}: No space left on device"]
+
+
 def test_no_image_is_overwritten(put, tmp_path):
     image = put()
     image.rename(image.parent / "cmp" / image.name)

@@ -7,7 +7,7 @@ from sklearn import metrics
 
 from semdefect import CLASSES
 from semdefect.edge import scoring
-from semdefect.edge.guard import ACCEPTED, AMBIGUOUS, BLANK, UNKNOWN
+from semdefect.edge.guard import ACCEPTED, AMBIGUOUS, BLANK, REASONS, UNKNOWN
 from semdefect.edge.guard_scoring import guard_figures, purity_curve
 
 
@@ -71,6 +71,12 @@ def test_calibration_error_at_the_ends():
     assert scoring.expected_calibration_error(certain, [1, 2, 3, 0]) == 1
 
 
+def test_the_parts_of_the_rejection_rate_are_all_of_it():
+    figures = guard_figures(np.eye(8)[:5], range(5), np.arange(len(REASONS)), CLASSES)
+    parts = [figures[reason] for reason in REASONS if reason]
+    assert parts == [1 / 5] * 4 and figures["rejection_rate"] == pytest.approx(sum(parts))
+
+
 def test_guard_figures():
     # Three bridges, of which one is called clean and one unknown; two clean images, one called a bridge; one via.
     truth, called = [0, 0, 0, 1, 1, 7], [0, 1, 0, 0, 1, 7]
@@ -82,6 +88,7 @@ def test_guard_figures():
         "ambiguous": 1 / 6,
         "unknown": 1 / 6,
         "blank": 1 / 6,
+        "hurried": 0,
         "purity": pytest.approx(1 / 3),
         "escape_rate": 1 / 4,
         "overkill_rate": 1 / 2,

@@ -8,11 +8,12 @@ import pytest
 from conftest import LEVELS, gray_image, started, write_image, write_model
 
 from semdefect import CLASSES
-from semdefect.edge import EdgeClassifier
+from semdefect.edge import EdgeClassifier, review
 from semdefect.edge.classifier import Failure
 from semdefect.edge.results import Results
 from semdefect.edge.review import ReviewFolder
-from semdefect.edge.watching import BAD, COLUMNS, Stamp, WatchedFolder, watch
+from semdefect.edge.watching import BAD, COLUMNS, SETTLED, Stamp, WatchedFolder, watch
+from semdefect.errors import UserError
 
 UNSURE = (LEVELS[0] + LEVELS[1]) // 2  # between two classes
 
@@ -114,6 +115,36 @@ def test_a_file_that_changes_while_it_is_read_is_left_for_later(watching, tmp_pa
 
     monkeypatch.setattr(EdgeClassifier, "classify", during)
     assert next(watching())[1].label == CLASSES[5] and len(read(tmp_path / "r.jsonl")) == 1
+
+
+def test_a_folder_that_is_gone_for_a_while_is_waited_for(watching, tmp_path, capsys):
+    images, away = tmp_path / "images", tmp_path / "away"
+    write_image(images / "a.png", LEVELS[0])
+    looks = iter(range(100))
+
+    def between():
+        number = next(looks)
+        if number in (1, 4):
+            (images if number == 1 else away).rename(away if number == 1 else images)
+
+    assert [path.name for path, _ in [next(watching(between=between))]] == ["a.png"]
+    assert capsys.readouterr().err == f"error: {images}: no such folder; check the path; waiting for it\n"
+    with pytest.raises(UserError, match="no such folder"):
+        images.rename(away)
+        next(watching())
+
+
+def test_an_image_that_cannot_be_copied_is_tried_again_soon(watching, tmp_path, monkeypatch):
+    write_image(tmp_path / "images" / "a.png", UNSURE)
+    faults, looks = [OSError(116, "Stale file handle")], []
+    name = review.content_name
+    monkeypatch.setattr(review, "content_name", lambda path: name(path) if not faults else raised(faults.pop()))
+    assert next(watching(between=lambda: looks.append(1)))[1].decision == "review"
+    assert len(looks) == 2 * SETTLED and len(list((tmp_path / "review").glob("*.png"))) == 1
+
+
+def raised(error):
+    raise error
 
 
 def test_once_and_again(watching, tmp_path):
