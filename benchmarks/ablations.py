@@ -76,7 +76,6 @@ VARIANTS = {
     "real share 0.7": alone("distill.real_share=0.7"),
     "no augmented children": alone("synthesize.augmented_share=0.0"),
     "cells not taught": alone("distill.cell_weight=0.0"),
-    "resolution grows from 64 px": alone("distill.start_resolution=64"),
     "batches of 16": alone("distill.batch_size=16"),
     "batches of 128": alone("distill.batch_size=128"),
     "AdamW": alone("distill.optimizer=adamw"),

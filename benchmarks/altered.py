@@ -68,7 +68,8 @@ class OtherView(losses.DistillationLoss):
         """As its parent."""
         super().__init__(teacher, *rest)
         asked = self.teacher
-        self.teacher = lambda _: asked(OtherView.drawn)  # type: ignore[assignment]
+        if getattr(teacher, "model", "").startswith("convnext"):  # not what the student's other parts learn beside
+            self.teacher = lambda _: asked(OtherView.drawn)  # type: ignore[assignment]
 
 
 def two_views(pixels: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -139,7 +139,7 @@ def fuzz(images: int, files: int, seed: int, dear: list[str], models: Path, keep
         model = Path(scratch) / "tiny.onnx"
         model.write_bytes(fuzz_files.tiny_model())
         exported = [file.read_bytes() for file in sorted(models.glob("*.onnx"))]
-        weights = fuzz_files.weights(Path(scratch)) if files >= 1 / SHARES["weights"] else []
+        weights = fuzz_files.weights(Path(scratch)) if round(files * SHARES["weights"]) else []
         results = fuzz_files.results(model, Path(scratch))
         cases = [
             image_cases(images, seed),

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from joblib.externals.loky import get_reusable_executor
 
 from benchmarks import smoke
 from benchmarks.environment import run_benchmark, write_result
@@ -187,6 +188,7 @@ def measure(folder: Path, images_per_class: int, image_size: int, compared: int)
     jobs = plan([], settings, params.base.seed)
     sharded, folders = folder / "shards", folder / "folders"
     path = write_shards(sharded, jobs, image_size, PER_SHARD, settings.workers, settings.dask_scheduler)
+    get_reusable_executor().shutdown(wait=True)  # else what drew is counted where it ends, minutes later
     shards = sorted(sharded.glob("*.tar"))
     found: dict[str, Any] = {"manifest": manifest(path), "image_size": image_size, "images_per_shard": PER_SHARD}
     found["drawing"] = drawing(jobs, shards, image_size)

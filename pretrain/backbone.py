@@ -11,7 +11,7 @@ import numpy as np
 from accelerate import Accelerator
 
 from semdefect import CLASSES
-from semdefect.agreement import agreement_trainer
+from semdefect.agreement import COPY_ALPHA, COPY_TEMPERATURE, agreement_trainer
 from semdefect.atomic import replacing
 from semdefect.device import create_accelerator
 from semdefect.edge.digest import check_listed, replace_sum
@@ -47,8 +47,6 @@ ROLES = {"teacher": "convnext", "student": "mobilenetv3"}
 #: Epochs that show the same images, in other views, before new ones are drawn: to draw takes a quarter to a half of the
 #: time of an epoch.
 PASSES = 3
-#: Weight of the labels beside the answers of the student's own copy while its INT8 side learns, and what softens these.
-COPY_ALPHA, COPY_TEMPERATURE = 0.5, 2.0
 
 
 def seed_of(seed: int, role: str, draw: int) -> int:
@@ -108,7 +106,7 @@ def pretrain(role: str, recipe: Training, base: Base, loss: Loss, helper: Path |
     before = draws_before(origin)
     images = stream(role, recipe, base.seed, before, accelerator)
     validation = fresh_images(VALIDATION, recipe.resolution, BENCHMARK, base.seed, size=recipe.fresh_size)
-    identity = fingerprint(base, recipe, validation, validation, before=str(before), **hashes)
+    identity = fingerprint(base, recipe, validation, validation, accelerator, before=str(before), **hashes)
     shapes = validation.take(np.zeros(len(CLASSES) * recipe.fresh_per_class, np.int64))
     trained, epochs = TRAINED / f"{role}.safetensors", recipe.epochs
     key = f"{role}.learning_rate"
@@ -120,6 +118,9 @@ def pretrain(role: str, recipe: Training, base: Base, loss: Loss, helper: Path |
         progress = trainer.run(validation, trained, METRICS / f"{role}_int8", identity, keep=True)
         checkpoints.append(trainer.checkpoint)
     if not accelerator.is_main_process:
+        if accelerator.is_local_main_process:
+            for checkpoint in checkpoints:
+                checkpoint.discard()
         return
     provenance = {
         "recipe": recipe.model_dump(),

@@ -17,6 +17,10 @@ from semdefect.rounding import CALIBRATION, calibrate, set_precision
 from semdefect.training import Trainer
 
 AGREEMENT = "val/int8_agreement"
+#: Weight of the labels beside the answers of a network that is already trained, in the parts of a training after the
+#: first: of the student's own copy while its INT8 side learns, of the student while the fast one does. And what softens
+#: these answers. No parameters, so that those of the teacher mean the teacher alone.
+COPY_ALPHA, COPY_TEMPERATURE = 0.5, 2.0
 #: Calibrations of the weights of an epoch that misses the bar, on as many other training images each. One takes a
 #: quarter of the time of an epoch of a fold of `benchmarks.real_cv`.
 OTHER_RANGES = 4

@@ -1,4 +1,4 @@
-"""Honest confidences: temperature scaling and the guard's thresholds, from the validation split alone."""
+"""Honest confidences: temperature scaling and the guard's thresholds, from images that trained nothing."""
 
 import math
 

@@ -36,14 +36,15 @@ class CalibrationImages:
 def calibration_images(fresh_per_class: int, seed: int) -> CalibrationImages:
     """The validation split and ``fresh_per_class`` further rendered images a class, from a seed of their own.
 
-    Where the split holds real images it stands alone: rendered ones are not like what it stands for, and what is
-    promised for images like those for validation would be promised for others.
+    They are rendered at the size of the split's: others have other noise and edges. Where the split holds real images
+    it stands alone: rendered ones are not like what it stands for, and what is promised for images like those for
+    validation would be promised for others.
     """
     rows = read_manifest(SPLITS / "val.csv")
     validation, alone = load_images(rows, SIZE), one_a_group(rows)
     if not fresh_per_class or any(row.origin == "real" for row in rows):
         return CalibrationImages(validation, len(rows), alone)
-    fresh = kept_images(fresh_per_class, SIZE, CALIBRATION, seed, SIZE)
+    fresh = kept_images(fresh_per_class, SIZE, CALIBRATION, seed, rows[0].size)
     images = ImageSet(*map(torch.cat, zip(validation.tensors(), fresh.tensors(), strict=True)))
     return CalibrationImages(images, len(rows), np.append(alone, np.arange(len(rows), len(images))))
 

@@ -10,6 +10,7 @@ from semdefect import CLASSES
 from semdefect.edge import cli
 from semdefect.edge.options import whole
 from semdefect.errors import UserError
+from semdefect.startup import start_again
 
 DATA = Path("data")
 MANIFEST = DATA / "synthetic/manifest.csv"
@@ -18,6 +19,8 @@ DEFAULTS = {"n": 24, "seed": 0, "size": 224}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; the entry point of the ``semdefect`` script."""
+    if arguments is None and sys.argv[1:2] == ["render"]:
+        start_again()  # as the stages draw
     return cli.main(arguments, [_add_render])
 
 

@@ -6,6 +6,7 @@ PNG of 224 px, some 25 kB, takes a core longer to draw than a network of 100 Mbi
 """
 
 import hashlib
+import multiprocessing
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -58,7 +59,7 @@ def in_parallel(
         try:
             # joblib never hears of a task that a worker cannot even load: without a limit it would wait for ever.
             yield from Parallel(n_jobs=-1, return_as="generator", timeout=patience)(tasks)
-        except TimeoutError:
+        except (TimeoutError, multiprocessing.TimeoutError):  # joblib raises the second, which is not the first
             raise UserError(
                 f"the workers of {scheduler} returned nothing for {patience:.0f} s: look at their logs, and run again"
             ) from None
@@ -100,7 +101,7 @@ def _client(scheduler: str) -> Iterator[Any]:
         raise UserError('a Dask cluster needs the package distributed: pip install "semdefect[dask]"') from None
     try:
         client = Client(scheduler, timeout=CONNECT, set_as_default=False)
-    except (OSError, ValueError, RuntimeError) as fault:
+    except (OSError, ValueError, RuntimeError, TypeError) as fault:  # the last: tls:// without certificates
         reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
         raise UserError(
             f"synthesize.dask_scheduler: no Dask scheduler answers at {scheduler} ({reason}): start one with "

@@ -57,8 +57,8 @@ class TestSet:
 def load_test_sets(rows: Sequence[Row], params: Evaluate, seed: int) -> dict[str, TestSet]:
     """The test sets by name.
 
-    ``clean`` is the test split, ``noisy`` the same corrupted, ``mixed`` both, ``fresh`` further rendered images, many
-    more than a split holds, and ``real`` the split's real images; the last two only where there are any.
+    ``clean`` is the test split, ``noisy`` the same corrupted, ``mixed`` both, ``fresh`` further rendered images, of
+    the size of the split's and many more, and ``real`` the split's real images; the last two only where there are any.
 
     Args:
         rows: the test split.
@@ -74,7 +74,7 @@ def load_test_sets(rows: Sequence[Row], params: Evaluate, seed: int) -> dict[str
     spoilt = TestSet(corrupted, clean.truth, [f"{name} (noisy)" for name in clean.names])
     sets = {"clean": clean, "noisy": spoilt, "mixed": clean + spoilt}
     if params.fresh_per_class:
-        sets["fresh"] = _render(params.fresh_per_class, seed)
+        sets["fresh"] = _render(params.fresh_per_class, seed, rows[0].size)
     real = [row for row in rows if row.origin == "real" and row.family == "original"]
     return sets | ({"real": _load(real)} if real else {})
 
@@ -84,8 +84,8 @@ def _load(rows: Sequence[Row]) -> TestSet:
     return TestSet(images, np.array([CLASSES.index(row.label) for row in rows]), [row.path for row in rows])
 
 
-def _render(per_class: int, seed: int) -> TestSet:
-    drawn = fresh_images(per_class, SIZE, TEST, seed)
+def _render(per_class: int, seed: int, image_size: int) -> TestSet:
+    drawn = fresh_images(per_class, SIZE, TEST, seed, size=image_size)
     images = [Image.fromarray(pixels[0].numpy()) for pixels in drawn.pixels]
     truth = drawn.labels.numpy()
     return TestSet(images, truth, [f"{CLASSES[label]} {number} (fresh)" for number, label in enumerate(truth)])

@@ -21,7 +21,7 @@ from semdefect.leak_audit import crossing_groups
 from semdefect.manifest import Row
 from semdefect.markdown import code, folded
 from semdefect.network import file_sha256, read_provenance, sem_weights
-from semdefect.params import Params, Training
+from semdefect.params import WHERE_DRAWN, Params, Training
 
 _CARD = Template("""# Model card
 
@@ -259,7 +259,7 @@ def _recipe(params: Params) -> str:
     for column in (teacher, student):
         if column["init"] != "imagenet":
             del column["hub_revision"]
-    data = {"seed": params.base.seed} | params.synthesize.model_dump(exclude={"workers"}) | params.split.model_dump()
+    data = {"seed": params.base.seed} | params.synthesize.model_dump(exclude=WHERE_DRAWN) | params.split.model_dump()
     return "\n\n".join([settings({"data set": data}), settings({"train_teacher": teacher, "distill": student})])
 
 

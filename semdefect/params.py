@@ -46,6 +46,10 @@ class Base(Block):
     precision: Literal["auto", "fp32", "bf16"]
 
 
+#: Parameters of `Synthesize` that no image depends on.
+WHERE_DRAWN = {"workers", "dask_scheduler"}
+
+
 class Synthesize(Block):
     """The balanced data set."""
 

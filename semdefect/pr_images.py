@@ -3,7 +3,7 @@
 from collections import Counter
 
 from semdefect.answers import SetAnswers
-from semdefect.markdown import cell, folded, limited, table
+from semdefect.markdown import folded, limited, table
 from semdefect.pr_figures import Pairing
 
 #: Rows of a table; GitHub takes 65,536 characters in a comment.
@@ -65,4 +65,4 @@ def _listing(title: str, rows: list[list[str]]) -> str:
     shown, rest = limited(rows, MOST)
     header = ["test set", "image", "true", "base", "now", "guard now"]
     summary = f"{len(rows)} image{plural} {title}, {accepted} of them accepted by the guard"
-    return folded(summary, table(header, [[cell(text) for text in row] for row in shown], left=6) + rest)
+    return folded(summary, table(header, shown, left=6) + rest)

@@ -85,7 +85,8 @@ def picture_of_row(path: str, manifest: Path) -> Picture:
     if path not in rows:
         raise UserError(f"{manifest} lists no {path}; it has, for one, {min(rows)}")
     row = rows[path]
-    pixels, drawn = redraw(row, manifest.parent.parent / REAL.name)
+    beside = manifest.resolve().parent.parent / REAL.name
+    pixels, drawn = redraw(row, beside if beside.is_dir() else REAL)
     stored = manifest.parent / path
     there = stored.is_file() or any(part.suffix == ".tar" and part.is_file() for part in stored.parents)
     other_box = drawn and " ".join(map(str, drawn.bbox or ())) != row.bbox

@@ -12,6 +12,7 @@ from semdefect.edge.table import percent
 from semdefect.intervals import FIGURES, Interval
 from semdefect.model_card import Run, origin
 from semdefect.network import file_sha256
+from semdefect.params import WHERE_DRAWN
 from semdefect.readiness import Readiness
 from semdefect.report import Card, Grid, Picture, Section, write_report
 
@@ -277,7 +278,7 @@ def origin_section(found: Findings, pictures: Sequence[Picture]) -> Section:
     """What was trained on what: data, lineage, parameters, hashes."""
     settings = [
         [f"{block}.{key}", str(value)]
-        for block, values in found.run.params.model_dump(exclude={"synthesize": {"workers"}}).items()
+        for block, values in found.run.params.model_dump(exclude={"synthesize": WHERE_DRAWN}).items()
         for key, value in values.items()
     ]
     recipes = found.run.params

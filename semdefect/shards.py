@@ -172,7 +172,9 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         UserError: another process writes to the folder, or as `write_shards`.
     """
-    folder = options.folder
+    folder = options.folder.resolve()
+    if not folder.name:
+        raise UserError(f"{options.folder}: shards need a folder of their own; name another one")
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder.with_name(f".{folder.name}.lock"), f"another process writes shards to {folder}", [folder]):
         _write(options)

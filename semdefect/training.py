@@ -11,6 +11,7 @@ from typing import Any
 import timm
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from dvclive import Live
 from timm.data.mixup import mixup_target
 from timm.optim import create_optimizer_v2, muon
@@ -74,7 +75,9 @@ def resolution_at(epoch: int, recipe: Training) -> int:
     return min(recipe.start_resolution + round(grown / 16) * 16, recipe.resolution)
 
 
-def fingerprint(base: Base, recipe: Training, data: ImageSet, validation: ImageSet, **others: str) -> str:
+def fingerprint(
+    base: Base, recipe: Training, data: ImageSet, validation: ImageSet, accelerator: Accelerator, **others: str
+) -> str:
     """Hash of what shapes a run, this package's code included: runs with equal hashes may resume each other.
 
     Args:
@@ -82,9 +85,11 @@ def fingerprint(base: Base, recipe: Training, data: ImageSet, validation: ImageS
         recipe: the stage's block.
         data: training images.
         validation: validation images.
-        others: hashes of the weights that the run starts or learns from, and whatever else shapes it.
+        accelerator: how many processes train, on what device and in what precision.
+        others: hashes of its script and of the weights that it starts or learns from, and whatever else shapes it.
     """
-    parameters = [base.model_dump(), recipe.model_dump(), data.sha256(), validation.sha256(), others]
+    machine = [accelerator.num_processes, accelerator.device.type, accelerator.mixed_precision]
+    parameters = [base.model_dump(), recipe.model_dump(), data.sha256(), validation.sha256(), machine, others]
     versions = [torch.__version__, timm.__version__]
     return hashlib.sha256(json.dumps([*parameters, *versions, sources_sha256()]).encode()).hexdigest()
 
@@ -161,8 +166,14 @@ class Trainer:
             identity: `fingerprint` of the run.
             keep: leave the checkpoint there, so that the same run again only writes its results; for a run that is a
                 part of a longer one. The caller discards it.
+
+        Of several machines each keeps its own checkpoint and weights, and the first writes the curves.
+
+        Raises:
+            UserError: the checkpoints of several machines are of different epochs, or the loss is no number.
         """
         progress = self.checkpoint.load(identity)
+        self._check_together(progress)
         best = self.checkpoint.folder / "best.safetensors"
         if progress.epoch and self.accelerator.is_main_process:
             print(f"{self.stage}: going on after epoch {self._count(progress.epoch)}")
@@ -173,20 +184,30 @@ class Trainer:
             improved = self._improved(progress)
             if improved:
                 progress.best_epoch, progress.best_macro_f1 = progress.epoch, figures["val/macro_f1"]
-            if self.accelerator.is_main_process:
+            if self.accelerator.is_local_main_process:
                 if improved:
                     save_network(self.outcome, best)
                 self.checkpoint.save(progress)
+            if self.accelerator.is_main_process:
                 self._report(progress.epoch, figures)
             self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:
+        if self.accelerator.is_local_main_process:
             with replacing(model_path) as temporary:  # a copy: killed before the end, the run can finish again
                 shutil.copyfile(best, temporary)
+        if self.accelerator.is_main_process:
             write_curves(progress, metrics_folder)
-            if not keep:
-                self.checkpoint.discard()
+        if self.accelerator.is_local_main_process and not keep:
+            self.checkpoint.discard()
         self.accelerator.wait_for_everyone()
         return progress
+
+    def _check_together(self, progress: Progress) -> None:
+        epochs = sorted(set(gather_object([progress.epoch])))
+        if len(epochs) > 1:
+            raise UserError(
+                f"{self.checkpoint.path} is after epoch {epochs[0]} on one machine and after {epochs[-1]} on another; "
+                f"remove it on all of them, or copy one to the others"
+            )
 
     def _goes_on(self, progress: Progress) -> bool:
         """Whether a further epoch follows."""

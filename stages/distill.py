@@ -2,7 +2,7 @@
 
     dvc repro distill
     dvc exp run -S distill.temperature=4
-    dvc exp run -S distill.alpha=1.0            # the control: the same training without a teacher
+    dvc exp run -S distill.alpha=1.0            # the control: the same training without the teacher
 
 Four parts: first the student learns from labels and teacher, then, beside a copy of itself, to answer alike in FP32
 and INT8; then its first blocks, at a lower working side, the cheap model of adaptive inference, learn from labels and
@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from semdefect.agreement import Bar, agreement_trainer
+from semdefect.agreement import COPY_ALPHA, COPY_TEMPERATURE, Bar, agreement_trainer
 from semdefect.checkpoint import SCRATCH
 from semdefect.device import create_accelerator, use_bf16
 from semdefect.edge.image import SIZE
@@ -46,6 +46,7 @@ from semdefect.variants import int8_agreement
 TEACHER_MODEL = Path("models/teacher/model.safetensors")
 MODEL, FAST = Path("models/student/model.safetensors"), Path("models/student/fast.safetensors")
 METRICS = Path("metrics/distill")
+SCRIPT = file_sha256(Path(__file__))
 #: The student after the first part and after the second, and the fast one after the third.
 TAUGHT, AGREEING, HASTENED = (SCRATCH / f"taught/{name}.safetensors" for name in ("student", "student_int8", "fast"))
 
@@ -65,7 +66,7 @@ def main(params: Params) -> None:
     trainer = Trainer("distill", network, loss, recipe, data, accelerator, base.seed)
     validation = validation_images(recipe)
     hashes = {"teacher": file_sha256(TEACHER_MODEL), "start": weights_hash(recipe.model, recipe.init)}
-    identity = fingerprint(base, recipe, data, validation, **hashes)
+    identity = fingerprint(base, recipe, data, validation, accelerator, script=SCRIPT, **hashes)
     trainer.run(validation, TAUGHT, METRICS, identity, keep=True)
     parts = [trainer, agree(recipe, base, data, accelerator, params.export_onnx.int8_agreement)]
     whole = training_images(recipe, STUDENT, base.seed, side=SIZE)
@@ -73,9 +74,10 @@ def main(params: Params) -> None:
     if accelerator.is_main_process:
         finish(AGREEING, MODEL, data, base.seed, accelerator, "int8")
         finish(HASTENED, FAST, whole, base.seed, accelerator, "fp32")
+    if accelerator.is_local_main_process:
         for part, file in zip(parts, (TAUGHT, AGREEING, HASTENED), strict=True):
             part.checkpoint.discard()
-            file.unlink()
+            file.unlink(missing_ok=True)
 
 
 def agree(recipe: Distill, base: Base, data: ImageSet, accelerator: Accelerator, least: float) -> Trainer:
@@ -85,13 +87,13 @@ def agree(recipe: Distill, base: Base, data: ImageSet, accelerator: Accelerator,
     """
     validation = validation_images(recipe, side=SIZE)
     copy = load_network(TAUGHT).to(accelerator.device)
-    task = DistillationLoss(copy, recipe.alpha, recipe.temperature, recipe.cell_weight)
+    task = DistillationLoss(copy, COPY_ALPHA, COPY_TEMPERATURE, recipe.cell_weight)
     bar = Bar(partial(int8_agreement, threads=base.threads), least, recipe.int8_further_epochs)
     trainer = agreement_trainer(
         "distill_int8", load_network(TAUGHT), task, recipe, data, accelerator, base.seed, bar=bar
     )
-    judged = {"least": str(least), "runtime": version("onnxruntime")}
-    identity = fingerprint(base, recipe, data, validation, start=file_sha256(TAUGHT), **judged)
+    judged = {"least": str(least), "runtime": version("onnxruntime"), "script": SCRIPT}
+    identity = fingerprint(base, recipe, data, validation, accelerator, start=file_sha256(TAUGHT), **judged)
     trainer.run(validation, AGREEING, METRICS / "int8", identity, keep=True)
     return trainer
 
@@ -113,11 +115,11 @@ def hasten(recipe: Distill, base: Base, data: ImageSet, accelerator: Accelerator
     torch.manual_seed(base.seed)  # of the new head, also where a killed run goes on
     fast.shorten()
     fast.resolution = part.resolution
-    loss = DistillationLoss(student, part.alpha, part.temperature, part.cell_weight)
+    loss = DistillationLoss(student, COPY_ALPHA, COPY_TEMPERATURE, part.cell_weight)
     trainer = Trainer(
         "distill_fast", fast, loss, part, data, accelerator, base.seed, None, "distill.fast_learning_rate"
     )
-    identity = fingerprint(base, part, data, validation, start=file_sha256(AGREEING))
+    identity = fingerprint(base, part, data, validation, accelerator, script=SCRIPT, start=file_sha256(AGREEING))
     trainer.run(validation, HASTENED, METRICS / "fast", identity, keep=True)
     return trainer
 

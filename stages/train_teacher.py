@@ -12,7 +12,7 @@ from pathlib import Path
 
 from semdefect.device import create_accelerator
 from semdefect.losses import LabelLoss
-from semdefect.network import check_architecture, create_network, weights_hash
+from semdefect.network import check_architecture, create_network, file_sha256, weights_hash
 from semdefect.params import Params
 from semdefect.seeds import TEACHER
 from semdefect.stage import run_stage
@@ -33,8 +33,8 @@ def main(params: Params) -> None:
     data = training_images(recipe, TEACHER, base.seed)
     trainer = Trainer("train_teacher", network, LabelLoss(recipe.cell_weight), recipe, data, accelerator, base.seed)
     validation = validation_images(recipe)
-    start = weights_hash(recipe.model, recipe.init)
-    trainer.run(validation, MODEL, METRICS, fingerprint(base, recipe, data, validation, start=start))
+    hashes = {"start": weights_hash(recipe.model, recipe.init), "script": file_sha256(Path(__file__))}
+    trainer.run(validation, MODEL, METRICS, fingerprint(base, recipe, data, validation, accelerator, **hashes))
 
 
 if __name__ == "__main__":

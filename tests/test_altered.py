@@ -100,12 +100,21 @@ def test_the_project_itself_is_not_altered(tmp_path, monkeypatch):
 
 def test_the_teacher_sees_another_view_and_the_student_the_usual_one():
     images = image_set(2, 32)
-    loss = altered.OtherView(torch.nn.Identity(), 0.5, 2.0, 1.0)
+    loss, beside_itself = (
+        altered.OtherView(named_identity(model), 0.5, 2.0, 1.0) for model in ("convnext_a", "mobile")
+    )
     usual, _ = training.random_views(images.pixels, images.masks, torch.Generator().manual_seed(1))
     view, _ = altered.two_views(images.pixels, images.masks, torch.Generator().manual_seed(1))
     asked = loss.teacher(view)
     assert torch.equal(view, usual)
     assert asked.shape == view.shape and not torch.equal(asked, view)
+    assert torch.equal(beside_itself.teacher(view), view)  # in the parts of `distill` without the teacher
+
+
+def named_identity(model):
+    network = torch.nn.Identity()
+    network.model = model
+    return network
 
 
 def test_a_constant_rate_is_the_peak_at_every_step():

@@ -87,6 +87,16 @@ def test_a_cluster_without_workers_is_one_sentence(jobs, tmp_path, monkeypatch):
         write_images(jobs, tmp_path, 64, 0, empty.scheduler_address)
 
 
+def test_a_cluster_that_returns_nothing_is_one_sentence(scheduler):
+    with pytest.raises(UserError, match=r"returned nothing for 1 s: look at their logs"):
+        list(in_parallel(time.sleep, [(4,)], 0, scheduler, patience=1))
+
+
+def test_a_scheduler_with_tls_and_no_certificates_is_one_sentence():
+    with pytest.raises(UserError, match=r"no Dask scheduler answers at tls://127\.0\.0\.1:1 "):
+        list(in_parallel(np.square, [(2,)], 0, "tls://127.0.0.1:1"))
+
+
 def test_without_the_packages_the_extra_is_named(jobs, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(UserError, match=r"semdefect\[dask\]"):

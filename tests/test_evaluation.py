@@ -150,6 +150,9 @@ def test_fresh_test_images_are_rendered_for_nothing_else(images):
     fresh = load_test_sets(images, evaluate, seed=1)["fresh"]
     assert fresh.truth.tolist() == [label for label in range(8) for _ in range(2)]
     assert {image.size for image in fresh.images} == {(224, 224)}
+    small = load_test_sets([replace(one, size=64) for one in images], evaluate, seed=1)["fresh"]  # as if rendered so
+    assert {image.size for image in small.images} == {(224, 224)}
+    assert not {image.tobytes() for image in small.images} & {image.tobytes() for image in fresh.images}
     trained = fresh_images(2, 224, STUDENT, 1).pixels
     assert not {image.tobytes() for image in fresh.images} & {pixels.numpy().tobytes() for pixels in trained}
 

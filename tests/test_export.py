@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from semdefect.errors import UserError
 from semdefect.export import calibrated_guard, export_student
 from semdefect.export_fast import export_fast
 from semdefect.images import load_images
-from semdefect.manifest import IMAGES, read_manifest
+from semdefect.manifest import IMAGES, read_manifest, write_manifest
 from semdefect.network import SemNetwork, file_sha256, load_network, predict, save_network
 from semdefect.onnx_graph import to_onnx
 from semdefect.rounding import set_precision
@@ -101,7 +102,8 @@ def test_the_guard_promises_nothing_that_the_validation_images_do_not_show():
     strange = rng.uniform(0, 0.2, 400)
     strange[:10] = 0.9
     probabilities[:10] = np.roll(probabilities[:10], 1, axis=1)  # the strange ones are called wrongly
-    bars = params(export_onnx={"target_purity": 0.98, "guard_confidence": 0.9}).export_onnx
+    asked = {"target_purity": 0.98, "guard_confidence": 0.9, "unknown_false_alarms": 0.05}
+    bars = params(export_onnx=asked).export_onnx
     guard = calibrated_guard(probabilities, strange, labels, bars)
     assert 0.15 < guard.unknown < 0.9  # at most 5 % of such images, surely
     assert max(guard.thresholds) == pytest.approx(0.93, abs=1e-5) and guard.target_purity == 0.98
@@ -321,6 +323,9 @@ def test_rendered_images_are_calibrated_on_beside_a_rendered_split_only(tmp_path
     assert torch.bincount(both.images.labels).tolist() == [5] * 8
     assert both.images.sha256() == calibration_images(3, seed=5).images.sha256()
     listing = Path("data/splits/val.csv")
+    write_manifest(listing, [replace(one, size=64) for one in read_manifest(listing)])  # as if they were rendered so
+    small = calibration_images(3, seed=5)
+    assert small.validation.sha256() == both.validation.sha256() and small.images.sha256() != both.images.sha256()
     listing.write_text(listing.read_text().replace("rendered", "real", 1))
     assert any(row.origin == "real" for row in read_manifest(listing))
     assert len(calibration_images(3, seed=5).images) == 16

@@ -62,7 +62,9 @@ def test_figures_stand_with_their_intervals(page):
     for said in ("student INT8 90.0% 70.0%", "shot noise 90.0% 80.0% 70.0% 60.0% 50.0%", "mean 8 95.0% 80.0% 10.0%"):
         assert said in text
     assert "stem 12.3 dB" in text and "0 are duplicates" in text and "called unknown: all 50.0%" in text
-    assert "distill.temperature 2.0" in text and "synthesize.workers" not in text  # which never changes a result
+    assert "distill.temperature 2.0" in text and not re.search(
+        r"synthesize\.(workers|dask)", text
+    )  # no result depends on it
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,11 @@ def test_a_folder_is_written_by_one_process_and_what_a_killed_one_left_goes(tmp_
     assert not left.exists()
 
 
+def test_the_root_is_no_folder_for_shards():
+    with pytest.raises(UserError, match="shards need a folder of their own"):
+        shards.run(shards.parser().parse_args(["/"]))
+
+
 def test_the_command_writes_what_its_options_ask_for(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)  # where data/real is, empty
     content = params_content()

@@ -303,13 +303,21 @@ def test_each_epoch_has_an_order_of_its_own_that_a_resumed_run_repeats():
 def test_a_fingerprint_tells_runs_apart():
     base, recipe, data = params().base, params().distill, image_set(1)
 
-    def of(recipe=recipe, data=data, teacher="a"):
-        return fingerprint(base, recipe, data, data, teacher=teacher)
+    def of(recipe=recipe, data=data, processes=1, precision="no", teacher="a"):
+        machine = SimpleNamespace(num_processes=processes, device=torch.device("cpu"), mixed_precision=precision)
+        return fingerprint(base, recipe, data, data, machine, teacher=teacher)
 
     assert of() == of()
     assert of() != of(recipe=params(distill={"epochs": 4}).distill)
     assert of() != of(data=image_set(1, seed=1))
     assert of() != of(teacher="b")
+    assert of() != of(processes=2) and of() != of(precision="bf16")
+
+
+def test_machines_that_would_go_on_after_different_epochs_are_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr("semdefect.training.gather_object", lambda found: [*found, 3])
+    with pytest.raises(UserError, match=r"state\.safetensors is after epoch 0 on one machine and after 3 on another"):
+        run(tmp_path)
 
 
 def test_a_checkpoint_restores_weights_and_momentum_exactly():
