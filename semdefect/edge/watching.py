@@ -6,7 +6,7 @@ written by a slow tool, so it gets more time before it counts as bad.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 
@@ -98,13 +98,12 @@ def watch(
     review: ReviewFolder,
     once: bool = False,
     interval: float = INTERVAL,
-    tell: Callable[[str], None] = print_error,
 ) -> Iterator[tuple[Path, Prediction | Failure]]:
     """Classify the files of ``folder`` as they become complete; yields each after its row is written.
 
     What is under review is put into ``review`` before its row is written: whenever the program ends, no image that
     has a row lacks there. Never ends, unless ``once``: then when the files that are there have been tried. A folder
-    that is gone for a while, as those on a network share are, is told of by ``tell`` and waited for.
+    that is gone for a while, as those on a network share are, is told of on standard error and waited for.
 
     Raises:
         UserError: when the folder cannot be listed at first, or the network fails.
@@ -122,7 +121,7 @@ def watch(
             if once or looks == 1:
                 raise
             if lost != str(error):
-                tell(f"{error}; waiting for it")
+                print_error(f"{error}; waiting for it")
             ready, lost = {}, str(error)
         took = time.monotonic() - start
         for path, result in classifier.stream(list(ready)):
