@@ -8,7 +8,7 @@ from typing import Any
 
 from semdefect import CLASSES
 from semdefect.edge import cli
-from semdefect.edge.options import whole
+from semdefect.edge.options import some_path, whole
 from semdefect.errors import UserError
 from semdefect.startup import start_again
 
@@ -49,15 +49,15 @@ def _add_render(commands: Any) -> None:
     command.add_argument(
         "--size", type=whole(64, 1024), metavar="PX", help=f"side, 64-1024 px (default: {DEFAULTS['size']})"
     )
-    command.add_argument("--sheet", type=Path, metavar="FILE", help="contact sheet to write, a .png")
+    command.add_argument("--sheet", type=some_path, metavar="FILE", help="contact sheet to write, a .png")
     command.add_argument("--masks", action="store_true", help="on the sheet, each image again with only its defect lit")
     command.add_argument(
-        "--images", type=Path, metavar="FOLDER", help="write each image, its mask and its record (JSON) there"
+        "--images", type=some_path, metavar="FOLDER", help="write each image, its mask and its record (JSON) there"
     )
     command.add_argument("--row", metavar="PATH", help="draw this image of the data set again, by its path there")
     command.add_argument(
         "--manifest",
-        type=Path,
+        type=some_path,
         metavar="FILE",
         help=f"where --row looks (default: {MANIFEST})",
     )

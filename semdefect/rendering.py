@@ -85,7 +85,7 @@ def picture_of_row(path: str, manifest: Path) -> Picture:
     if path not in rows:
         raise UserError(f"{manifest} lists no {path}; it has, for one, {min(rows)}")
     row = rows[path]
-    beside = manifest.resolve().parent.parent / REAL.name
+    beside = manifest.parent.resolve().parent / REAL.name  # not where a linked manifest leads
     pixels, drawn = redraw(row, beside if beside.is_dir() else REAL)
     stored = manifest.parent / path
     there = stored.is_file() or any(part.suffix == ".tar" and part.is_file() for part in stored.parents)

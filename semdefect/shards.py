@@ -29,7 +29,7 @@ from semdefect.atomic import replacing, write_json
 from semdefect.balance import Job, draw_image, load_base_images, plan, sent_pixels
 from semdefect.base_images import REAL
 from semdefect.cluster import PATIENCE, fingerprint, in_parallel
-from semdefect.edge.options import whole
+from semdefect.edge.options import some_path, whole
 from semdefect.errors import UserError
 from semdefect.manifest import Row, read_manifest, write_manifest
 from semdefect.params import PARAMS, load_params
@@ -194,7 +194,9 @@ def _write(options: argparse.Namespace) -> None:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    top.add_argument("folder", type=Path, metavar="FOLDER", help="where shards and manifest go; made if it is missing")
+    top.add_argument(
+        "folder", type=some_path, metavar="FOLDER", help="where shards and manifest go; made if it is missing"
+    )
     top.add_argument("--params", default=PARAMS, metavar="FILE", help="parameter file (default: %(default)s)")
     what = "in place of synthesize.images_per_class"
     top.add_argument("--images-per-class", type=whole(8, 100_000), metavar="N", help=what)

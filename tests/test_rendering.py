@@ -87,6 +87,22 @@ def test_an_image_of_the_data_set_is_drawn_again_from_its_row(capsys):
     assert run(capsys, "--row", "./data/synthetic/crack/7.png", "--images", "again")[0] == 0
 
 
+def test_a_real_image_is_found_beside_a_manifest_that_leads_into_the_cache(capsys, tmp_path):
+    """As `cache.type symlink` makes it, and from another folder."""
+    there, pixel = tmp_path / "project/data", np.full((80, 80), 99, np.uint8)
+    (there / "real/via").mkdir(parents=True)
+    (there / "synthetic").mkdir()
+    Image.fromarray(pixel).save(there / "real/via/a.png")
+    rows = [row("via/0_real.png", origin="real", source_id="via/a.png", size=80, family="original")]
+    cached = tmp_path / "project/.dvc/cache/files/md5/ab/cdef"
+    write_manifest(cached, rows)
+    (there / "synthetic/manifest.csv").symlink_to(cached)
+    words = ("--row", "via/0_real.png", "--manifest", str(there / "synthetic/manifest.csv"), "--images", "out")
+    code, _, err = run(capsys, *words)
+    assert code == 0, err
+    assert np.array_equal(pixels("out/via/0_real.png"), pixel)
+
+
 @pytest.mark.parametrize("changed", ["box", "pixels"])
 def test_an_image_that_would_look_different_now_is_not_passed_off_as_the_old_one(capsys, tmp_path, changed):
     drawn = render("crack", 123, 96)
@@ -144,12 +160,25 @@ def test_what_cannot_be_drawn_is_said_in_one_sentence(capsys, tmp_path, argument
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("--size", 63), ("--size", 1025), ("--n", 0), ("--seed", -1), ("--class", "tidy")]
+    ("option", "value"),
+    [("--size", 63), ("--size", 1025), ("--n", 0), ("--seed", -1), ("--class", "tidy"), ("--images", "")],
 )
 def test_a_value_out_of_range_is_named(capsys, option, value):
     code, _, err = run(capsys, option, value, "--sheet", "s.png")
     assert code == 2
     assert option in err and str(value) in err
+
+
+def test_it_draws_with_the_instructions_that_the_stages_draw_with(monkeypatch, capsys):
+    monkeypatch.setenv("NPY_DISABLE_CPU_FEATURES", "")
+    monkeypatch.delenv("NPY_DISABLE_CPU_FEATURES")
+    again = []
+    monkeypatch.setattr(os, "execv", lambda *words: again.append((words, os.environ["NPY_DISABLE_CPU_FEATURES"])))
+    for words in (["render", "--list"], ["adopt", "absent"]):
+        monkeypatch.setattr(sys, "argv", ["semdefect", *words])
+        cli.main()
+    ((_, disabled),) = again
+    assert "X86_V4" in disabled
 
 
 def test_where_the_training_packages_are_missing_it_says_so(tmp_path):

@@ -161,6 +161,12 @@ def test_the_root_is_no_folder_for_shards():
         shards.run(shards.parser().parse_args(["/"]))
 
 
+def test_an_empty_name_is_not_the_folder_one_is_in(capsys):
+    with pytest.raises(SystemExit):
+        shards.parser().parse_args([""])
+    assert "is empty; name a file or a folder" in capsys.readouterr().err
+
+
 def test_the_command_writes_what_its_options_ask_for(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)  # where data/real is, empty
     content = params_content()

@@ -43,6 +43,8 @@ from semdefect.errors import UserError
 
 Result = TypeVar("Result")
 
+#: Among the images to classify: a list of them comes on standard input.
+STANDARD_INPUT = "-"
 #: Adds a command to the command line.
 Command = Callable[[Any], None]
 
@@ -122,7 +124,7 @@ def _add_classify(commands: Any) -> None:
         f"image files, or folders whose images ({SUFFIXES}) are all taken, subfolders not; "
         "or - for a list of files on standard input, one a line"
     )
-    command.add_argument("paths", nargs="+", type=some_path, metavar="IMAGE|FOLDER|-", help=what)
+    command.add_argument("paths", nargs="+", type=_listed_or_path, metavar="IMAGE|FOLDER|-", help=what)
     command.add_argument("-0", "--null", action="store_true", help="the list on standard input has NULs, not line ends")
     add_model_options(command, json_help="print one JSON object a line and image")
     command.add_argument(
@@ -184,9 +186,14 @@ def _classify(options: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
+def _listed_or_path(text: str) -> str | Path:
+    """The type of an argument: `STANDARD_INPUT` or a path. ``./-`` is a file."""
+    return text if text == STANDARD_INPUT else some_path(text)
+
+
 def _requested(options: argparse.Namespace) -> Images:
     """The images that the command line of ``classify`` asks for. Ends with 2 where its options contradict."""
-    from_list = Path("-") in options.paths
+    from_list = STANDARD_INPUT in options.paths
     if from_list and len(options.paths) > 1:
         options.wrong_usage("- takes the images from standard input: pass it alone")
     if options.null and not from_list:

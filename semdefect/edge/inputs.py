@@ -14,8 +14,9 @@ from semdefect.errors import UserError
 SUFFIXES = " ".join(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES)
 
 _CHUNK = 2**16
-#: No path on standard input is longer, in bytes: systems allow 4096. Its row is shorter than `results.MAX_LINE`.
-_LONGEST = 2**13
+#: No path on standard input is longer, in bytes: what systems allow. The row of an error holds it twice, each byte as
+#: six or seven where it is no text, and is still shorter than `results.MAX_LINE`.
+_LONGEST = 2**12
 
 
 @dataclass(frozen=True)

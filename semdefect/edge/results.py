@@ -120,9 +120,10 @@ class Results:
         wanted = {"path", "model", *self._more}
         try:
             for content in self._format.rows(_lines(self.path, end)):
-                says = content.get("error") or content.get("decision") in ("accept", "review")
-                if not (wanted <= set(content) and says):
-                    raise UserError(f"a row lacks one of {', '.join(sorted(wanted))}, decision")
+                if not wanted <= set(content):
+                    raise UserError(f"a row lacks one of {', '.join(sorted(wanted))}")
+                if not content.get("error") and content.get("decision") not in ("accept", "review"):
+                    raise UserError("a row has neither an error nor the decision accept or review")
                 yield content
         except UserError as error:
             raise UserError(f"{self.path}: this command cannot go on with it ({error}); name another file") from None

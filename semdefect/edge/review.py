@@ -32,7 +32,16 @@ LONGEST_STEM = 150
 
 
 class SourceChangedError(Exception):
-    """The image changed or went while it was copied."""
+    """The image changed or went before it was copied.
+
+    Attributes:
+        why: what the system says where it could not be read; empty where it changed or is gone.
+    """
+
+    def __init__(self, why: str = "") -> None:
+        """For one image."""
+        super().__init__(why)
+        self.why = why
 
 
 class ReviewFolder:
@@ -51,22 +60,22 @@ class ReviewFolder:
         An image that is here already, decided or not, stays as it is. The image appears last, and whole.
 
         Raises:
-            SourceChangedError: when ``unchanged``, asked after copying, says no, or the image is gone or is not read.
+            SourceChangedError: when ``unchanged``, asked after reading, says no, or the image is gone or is not read.
         """
         try:
-            name = content_name(path)
-        except OSError:
-            raise SourceChangedError from None
-        try:
-            if (self.folder / name).exists() or any(self.folder.glob(f"*/{glob.escape(name)}")):
-                return
-            with replacing(self.folder / name) as temporary:
-                shutil.copyfile(path, temporary)
-                if not unchanged():
-                    raise SourceChangedError
-                write_json(_side_car(self.folder / name), {**asdict(prediction), "source": str(path)}, digits=6)
+            content = path.read_bytes()  # once: what is named by its hash is what is written
         except FileNotFoundError:
             raise SourceChangedError from None
+        except OSError as error:
+            raise SourceChangedError(error.strerror or str(error)) from None
+        if not unchanged():
+            raise SourceChangedError
+        name = _content_name(path, hashlib.sha256(content).hexdigest())
+        if (self.folder / name).exists() or any(self.folder.glob(f"*/{glob.escape(name)}")):
+            return
+        with replacing(self.folder / name) as temporary:
+            temporary.write_bytes(content)
+            write_json(_side_car(self.folder / name), {**asdict(prediction), "source": str(path)}, digits=6)
 
 
 @dataclass
@@ -76,7 +85,7 @@ class Adopted:
     Attributes:
         images: class to number of images that now lie in its folder.
         undecided: number of images that wait for a decision.
-        refused: why images were left where they are, one sentence each.
+        refused: why images were left where they are, or could not be removed there, one sentence each.
     """
 
     images: Counter[str] = field(default_factory=Counter)
@@ -100,22 +109,25 @@ def adopt(review: Path, real: Path) -> Adopted:
         remove_unfinished(real / label, recursive=False)
     for image in _decided(review):
         try:
-            _adopt(image, real)
+            _copy(image, real)
+            adopted.images[image.parent.name] += 1
+            for left in (image, _side_car(image), _side_car(review / image.name)):
+                left.unlink(missing_ok=True)
         except UserError as error:
             adopted.refused.append(str(error))
         except OSError as error:  # a full disk, say: what was moved before has to be told all the same
             adopted.refused.append(f"{error.filename or image}: {error.strerror or error}")
-        else:
-            adopted.images[image.parent.name] += 1
-            for side_car in (_side_car(image), _side_car(review / image.name)):
-                side_car.unlink(missing_ok=True)
     return adopted
 
 
 def content_name(path: Path) -> str:
     """The name of an image with the beginning of its content's SHA-256 in it, readable and not too long."""
     with named(path), path.open("rb") as file:
-        digits = hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS]
+        return _content_name(path, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def _content_name(path: Path, sha256: str) -> str:
+    digits = sha256[:DIGITS]
     stem = "".join(sign if sign.isprintable() else "_" for sign in path.stem.removesuffix(f".{digits}"))
     return f"{os.fsencode(stem)[:LONGEST_STEM].decode(errors='ignore')}.{digits}{path.suffix}"
 
@@ -130,8 +142,8 @@ def _decided(review: Path) -> list[Path]:
     return images
 
 
-def _adopt(image: Path, real: Path) -> None:
-    """Move one image, or say in a UserError why not."""
+def _copy(image: Path, real: Path) -> None:
+    """Copy one image to where it belongs, or say in a UserError why not."""
     label = image.parent.name
     open_gray(image)
     name = content_name(image)
@@ -149,7 +161,6 @@ def _adopt(image: Path, real: Path) -> None:
             shutil.copyfile(image, temporary)
     elif not filecmp.cmp(image, target, shallow=False):
         raise UserError(f"{image}: {target} is another image of the same name; rename one of them")
-    image.unlink()
 
 
 def _side_car(image: Path) -> Path:

@@ -64,7 +64,13 @@ class JsonLines:
 
     def begins_with(self, start: bytes) -> bool:
         """Whether ``start`` may be the beginning of a row, which names the path first; see ``Format``."""
-        return start[: len(_FIRST)] == _FIRST[: len(start)]
+        if start[: len(_FIRST)] != _FIRST[: len(start)]:
+            return False
+        try:
+            content = json.loads(start)
+        except (ValueError, RecursionError):
+            return True
+        return "model" in content  # all of a row but its line end; without a model it is of somebody else
 
     def rows(self, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
         """The rows of a file; see ``Format``."""

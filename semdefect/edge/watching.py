@@ -106,7 +106,8 @@ def watch(
     that is gone for a while, as those on a network share are, is told of on standard error and waited for.
 
     Raises:
-        UserError: when the folder cannot be listed at first, or the network fails.
+        UserError: when the folder cannot be listed at first, or the network fails; with ``once``, also when an image
+            cannot be read again for review.
     """
     looks, took, lost = 0, 0.0, ""
     while not (once and looks == SETTLED):
@@ -123,6 +124,7 @@ def watch(
             if lost != str(error):
                 print_error(f"{error}; waiting for it")
             ready, lost = {}, str(error)
+            start = time.monotonic()  # a share that takes minutes to say no keeps nobody waiting for longer
         took = time.monotonic() - start
         for path, result in classifier.stream(list(ready)):
             check()
@@ -136,7 +138,9 @@ def watch(
             elif result.decision == "review":
                 try:
                     review.put(path, result, unchanged=lambda: Stamp.of(path) == stamp)  # noqa: B023, called at once
-                except SourceChangedError:
+                except SourceChangedError as error:
+                    if once and error.why:
+                        raise UserError(f"{path}: cannot be copied for review ({error.why}); run it again") from None
                     folder.again(path)
                     continue
             results.write(path, result, **asdict(stamp))

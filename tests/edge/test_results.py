@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from conftest import LEVELS, ROOT, metadata, started, write_image, write_model
@@ -15,8 +16,10 @@ from jsonschema import Draft202012Validator
 from semdefect import CLASSES
 from semdefect.edge import EdgeClassifier, cli, rows
 from semdefect.edge.classifier import Failure, Prediction
+from semdefect.edge.inputs import _LONGEST
 from semdefect.edge.metadata import METADATA_KEY
-from semdefect.edge.results import MAX_LINE, Results
+from semdefect.edge.results import DIGITS, MAX_LINE, Results
+from semdefect.edge.rows import one_line
 from semdefect.errors import UserError
 
 FORMATS = ("jsonl", "csv")
@@ -206,7 +209,8 @@ def test_what_is_not_gone_on_with_is_left_as_it_was(command, model, images, tmp_
         assert message.startswith(f"error: {output}: this command cannot go on with it") and message.count("\n") == 1
     for content in ('{"path": "a", "model": "0", "error": ""}\n', '{"path": "a", "model": "0", "decision": "on"}\n'):
         output.write_text(content)
-        assert "a row lacks one of model, path, decision" in refused(command, output, "--model", model, "--resume")
+        said = refused(command, output, "--model", model, "--resume")
+        assert "a row has neither an error nor the decision accept or review" in said
     table = tmp_path / "r.csv"
     for content in ("a,b\n1,2\n", "\0\n", '"\n'):
         table.write_text(content)
@@ -217,6 +221,7 @@ def test_what_is_not_gone_on_with_is_left_as_it_was(command, model, images, tmp_
     ("name", "content"),
     [
         ("r.jsonl", b'{"my": "annotations"}'),
+        ("r.jsonl", b'{"path": "a.png", "label": "via"}'),
         ("r.jsonl", b"a"),
         ("r.csv", b"wafer,label\ra.png,via\r"),
         ("r.csv", b"p,"),
@@ -271,6 +276,19 @@ def test_an_empty_list(command, model, tmp_path):
     assert not (tmp_path / "r.csv").exists()
 
 
+def test_the_row_of_the_longest_path_can_be_read_again():
+    """Each byte may be no text, and the row of an error names the path twice."""
+    path = Path(os.fsdecode(b"\xe4" * _LONGEST))
+    failure = Failure(f"{one_line(str(path))}: {os.strerror(36)}; {'advice ' * 100}")
+    assert len(rows.JsonLines().line(rows.row(path, failure, model="0" * DIGITS))) <= MAX_LINE
+
+
+def test_a_file_that_is_called_like_standard_input(command, model, tmp_path):
+    write_image(tmp_path / "a.png", LEVELS[3]).rename(tmp_path / "-")
+    done = command("classify", "./-", "--model", model, "--json", input="absent.png\n")
+    assert done.returncode == 0 and json.loads(done.stdout)["label"] == CLASSES[3]
+
+
 @pytest.mark.parametrize("before", [0, 40])
 def test_a_list_with_other_separators_is_refused(command, model, images, before):
     names = [str(path) for path in sorted(images.iterdir())]
@@ -295,6 +313,10 @@ def test_the_bar_counts_the_images_that_are_asked_for(model, images, tmp_path, m
     write_image(tmp_path / "more" / "a.png", LEVELS[0])
     assert cli.main(["classify", str(tmp_path / "more"), *words, "--resume"]) == 1  # bad ones of before
     assert seen == {"total": 1, "done": 0}
+    first = sorted(images.glob("*.png"))[0]
+    words += ["--resume"]
+    cli.main(["classify", str(first), str(tmp_path / "more"), str(write_image(tmp_path / "b.png", 9)), *words])
+    assert seen == {"total": 3, "done": 2}
 
 
 @pytest.mark.parametrize("more", [(), ("--json",), ("--output", "r.jsonl")])

@@ -1,7 +1,9 @@
 import csv
 import json
+import os
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 from conftest import LEVELS, ROOT, write_image, write_model
@@ -79,6 +81,43 @@ def test_adopt(put, tmp_path):
     assert below(tmp_path / "review") == sorted([other.name, other.with_suffix(".json").name])
     again = adopt(tmp_path / "review", tmp_path / "real")
     assert not again.images and again.undecided == 1 and len(below(tmp_path / "real")) == 2
+
+
+def test_what_a_killed_watch_left_under_review_goes_and_what_a_live_one_writes_stays(put, tmp_path):
+    (tmp_path / "review").mkdir()
+    dead, live = (tmp_path / "review" / f".a.{process}.part.png" for process in (2**22 + 1, os.getppid()))
+    for part in (dead, live):
+        part.write_bytes(b"half")
+    put()
+    assert live.exists() and not dead.exists()
+
+
+def test_what_another_process_writes_is_not_taken_for_an_image_of_another_class(put, tmp_path):
+    image = put()
+    half = tmp_path / "real" / "via" / f".{image.stem}.{os.getppid()}.part.png"
+    half.parent.mkdir()
+    half.write_bytes(image.read_bytes()[:50])
+    image.rename(image.parent / "cmp" / image.name)
+    adopted = adopt(tmp_path / "review", tmp_path / "real")
+    assert adopted.images == {"cmp": 1} and half.exists()
+
+
+@pytest.mark.parametrize("stays", ["image", "side car"])
+def test_what_cannot_be_removed_from_review_is_adopted_and_told(put, tmp_path, monkeypatch, stays):
+    image = put()
+    decided = image.rename(image.parent / "cmp" / image.name)
+    kept = decided if stays == "image" else image.with_suffix(".json")
+    unlink = Path.unlink
+
+    def sticky(path, missing_ok=False):
+        if path == kept:
+            raise PermissionError(1, "Operation not permitted", str(path))
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", sticky)
+    adopted = adopt(tmp_path / "review", tmp_path / "real")
+    assert adopted.images == {"cmp": 1} and adopted.refused == [f"{kept}: Operation not permitted"]
+    assert below(tmp_path / "real") == [f"cmp/{image.name}"]
 
 
 def test_adopt_again_after_an_interruption(put, tmp_path, monkeypatch):

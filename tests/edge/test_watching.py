@@ -3,12 +3,14 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from conftest import LEVELS, gray_image, started, write_image, write_model
 
 from semdefect import CLASSES
 from semdefect.edge import EdgeClassifier, review
+from semdefect.edge import watching as watching_module
 from semdefect.edge.classifier import Failure
 from semdefect.edge.results import Results
 from semdefect.edge.review import ReviewFolder
@@ -134,17 +136,48 @@ def test_a_folder_that_is_gone_for_a_while_is_waited_for(watching, tmp_path, cap
         next(watching())
 
 
+def stale_at_first(monkeypatch):
+    """Let the first reading of an image for review fail."""
+    faults, read = [OSError(116, "Stale file handle")], Path.read_bytes
+
+    def reading(path):
+        if path.suffix == ".png" and faults:
+            raise faults.pop()
+        return read(path)
+
+    monkeypatch.setattr(review.Path, "read_bytes", reading)
+
+
 def test_an_image_that_cannot_be_copied_is_tried_again_soon(watching, tmp_path, monkeypatch):
     write_image(tmp_path / "images" / "a.png", UNSURE)
-    faults, looks = [OSError(116, "Stale file handle")], []
-    name = review.content_name
-    monkeypatch.setattr(review, "content_name", lambda path: name(path) if not faults else raised(faults.pop()))
+    stale_at_first(monkeypatch)
+    looks = []
     assert next(watching(between=lambda: looks.append(1)))[1].decision == "review"
     assert len(looks) == 2 * SETTLED and len(list((tmp_path / "review").glob("*.png"))) == 1
 
 
-def raised(error):
-    raise error
+def test_once_says_what_it_could_not_copy(watching, tmp_path, monkeypatch):
+    path = write_image(tmp_path / "images" / "a.png", UNSURE)
+    stale_at_first(monkeypatch)
+    with pytest.raises(UserError, match=rf"{path}: cannot be copied for review \(Stale file handle\); run it again"):
+        list(watching(once=True))
+    assert [found for found, _ in watching(once=True)] == [path]
+
+
+def test_a_folder_that_takes_long_to_say_no_is_soon_looked_at_again(watching, tmp_path, monkeypatch):
+    """The rest after a slow look is for slow listings."""
+    write_image(tmp_path / "images" / "a.png", LEVELS[0])
+    looks, clock, slept = iter(range(100)), [0.0], []
+
+    def between():
+        if next(looks) == 1:
+            clock[0] += 180
+            raise UserError("the share does not answer")
+
+    monkeypatch.setattr(watching_module.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(watching_module.time, "sleep", slept.append)
+    next(watching(between=between))
+    assert slept == [0, 0]
 
 
 def test_once_and_again(watching, tmp_path):
