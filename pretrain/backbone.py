@@ -117,24 +117,22 @@ def pretrain(role: str, recipe: Training, base: Base, loss: Loss, helper: Path |
         trained, epochs = TRAINED / f"{role}_int8.safetensors", epochs + recipe.int8_epochs
         progress = trainer.run(validation, trained, METRICS / f"{role}_int8", identity, keep=True)
         checkpoints.append(trainer.checkpoint)
-    if not accelerator.is_main_process:
-        if accelerator.is_local_main_process:
-            for checkpoint in checkpoints:
-                checkpoint.discard()
-        return
-    provenance = {
-        "recipe": recipe.model_dump(),
-        "base": base.model_dump(),
-        "renderer": RENDERER_VERSION,
-        "rendered_images": len(CLASSES) * recipe.fresh_per_class * math.ceil(epochs / PASSES),
-        "real_images": 0,
-        "started_from": origin,
-        "taught_by": read_provenance(helper) if helper else {},
-        "validation_accuracy": round(progress.history[progress.best_epoch - 1]["val/accuracy"], 4),
-    }
-    write_weights(load_network(trained), provenance)
-    for checkpoint in checkpoints:
-        checkpoint.discard()
+    if accelerator.is_main_process:
+        provenance = {
+            "recipe": recipe.model_dump(),
+            "base": base.model_dump(),
+            "renderer": RENDERER_VERSION,
+            "rendered_images": len(CLASSES) * recipe.fresh_per_class * math.ceil(epochs / PASSES),
+            "real_images": 0,
+            "started_from": origin,
+            "taught_by": read_provenance(helper) if helper else {},
+            "validation_accuracy": round(progress.history[progress.best_epoch - 1]["val/accuracy"], 4),
+        }
+        write_weights(load_network(trained), provenance)
+    accelerator.wait_for_everyone()  # none throws away what another, killed now, would go on from
+    if accelerator.is_local_main_process:
+        for checkpoint in checkpoints:
+            checkpoint.discard()
 
 
 def stream(role: str, recipe: Training, seed: int, before: int, accelerator: Accelerator) -> Callable[[int], ImageSet]:

@@ -45,12 +45,12 @@ def guard_thresholds(
     """Thresholds, one a class, from which on predictions are right in at least ``target_purity`` of cases.
 
     A class that is called often enough to leave room for errors has a threshold of its own; the others share one. All
-    of them together keep the promise with a probability of ``confidence`` over validation images drawn anew from where
+    of them together keep the promise with a probability of ``confidence`` over calibration images drawn anew from where
     the later ones come from, each independent of the others. It takes the network and the temperature as given, which
     these images have helped to choose: the best epochs, and one number.
 
     Args:
-        probabilities: calibrated, ``[N, classes]``, of validation images.
+        probabilities: calibrated, ``[N, classes]``, of calibration images.
         labels: their classes ``[N]``.
         target_purity: in (0, 1).
         confidence: in (0, 1).
@@ -146,7 +146,7 @@ def unknown_threshold(scores: NDArray[np.floating], false_alarms: float, confide
     """The lowest score that at most ``false_alarms`` of images like these exceed, with a probability of ``confidence``.
 
     Args:
-        scores: of validation images ``[N]``.
+        scores: of calibration images ``[N]``.
         false_alarms: in (0, 1).
         confidence: in (0, 1).
 

@@ -170,7 +170,8 @@ class Trainer:
         Of several machines each keeps its own checkpoint and weights, and the first writes the curves.
 
         Raises:
-            UserError: the checkpoints of several machines are of different epochs, or the loss is no number.
+            UserError: several machines have different data, parameters or weights, or checkpoints of different epochs;
+                or the loss is no number.
         """
         progress = self.checkpoint.load(identity)
         self._check_together(progress)
@@ -196,17 +197,24 @@ class Trainer:
                 shutil.copyfile(best, temporary)
         if self.accelerator.is_main_process:
             write_curves(progress, metrics_folder)
+        self.accelerator.wait_for_everyone()  # none throws away what another, killed now, would go on from
         if self.accelerator.is_local_main_process and not keep:
             self.checkpoint.discard()
         self.accelerator.wait_for_everyone()
         return progress
 
     def _check_together(self, progress: Progress) -> None:
-        epochs = sorted(set(gather_object([progress.epoch])))
+        runs = gather_object([(progress.fingerprint, progress.epoch)])
+        if len({fingerprint for fingerprint, _ in runs}) > 1:
+            raise UserError(
+                f"{self.stage}: the machines have different code, data, parameters or weights: let all have the same "
+                f"commit, and run `dvc pull` and the stages before on each"
+            )
+        epochs = sorted({epoch for _, epoch in runs})
         if len(epochs) > 1:
             raise UserError(
-                f"{self.checkpoint.path} is after epoch {epochs[0]} on one machine and after {epochs[-1]} on another; "
-                f"remove it on all of them, or copy one to the others"
+                f"{self.checkpoint.folder} is after epoch {epochs[0]} on one machine and after {epochs[-1]} on "
+                f"another; remove that folder on all of them, or copy one to the others"
             )
 
     def _goes_on(self, progress: Progress) -> bool:

@@ -10,15 +10,17 @@ import numpy as np
 import torch
 from joblib import delayed
 from numpy.typing import NDArray
+from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 from tqdm import tqdm
 
 from semdefect import CLASSES
 from semdefect.atomic import replacing
 from semdefect.checkpoint import SCRATCH, sources_sha256
 from semdefect.chunks import render_chunk
-from semdefect.edge.image import SIZE
+from semdefect.edge.image import SIZE, to_pixels
 from semdefect.images import ImageSet, at_resolution, load_images
 from semdefect.manifest import SPLITS, Row, read_manifest
 from semdefect.params import Training
@@ -103,8 +105,9 @@ def fresh_images(
 ) -> ImageSet:
     """``per_class`` rendered images of each class from a seed ``stream`` that no split holds.
 
-    They are rendered at ``size`` px, where it is given, and resized to ``resolution`` as in the network: an image that
-    was made small has other noise and edges than one that was rendered small. Families named in ``without``
+    They are rendered at ``size`` px, where it is given, and resized to ``resolution``, as on the device where they are
+    larger than its images and then as in the network: an image that was made small has other noise and edges than one
+    that was rendered small. Families named in ``without``
     (``bridge/fork``) are left out; their clean twins are not.
     """
     jobs = [
@@ -117,8 +120,15 @@ def fresh_images(
     ]
     work = in_processes(delayed(render_chunk)(*job, size or resolution, without) for job in jobs)
     bar = tqdm(work, total=len(jobs), desc="render fresh images", disable=None, leave=False)
-    parts = [(at_resolution(torch.from_numpy(pixels)[:, None], resolution), masks) for pixels, masks in bar]
+    parts = [(at_resolution(_as_on_device(pixels), resolution), masks) for pixels, masks in bar]
     pixels = torch.cat([part for part, _ in parts])
     masks = torch.from_numpy(np.concatenate([part for _, part in parts]))[:, None]
     labels = torch.arange(len(CLASSES)).repeat_interleave(per_class)
     return ImageSet(pixels, labels, masks, torch.ones(len(labels), dtype=torch.bool))
+
+
+def _as_on_device(pixels: NDArray[np.uint8]) -> Tensor:
+    """``[N, H, W]`` → ``[N, 1, h, w]``: what is larger than the device's images, as it makes it smaller."""
+    if pixels.shape[-1] > SIZE:
+        pixels = np.stack([to_pixels(Image.fromarray(one)) for one in pixels])
+    return torch.from_numpy(pixels)[:, None]

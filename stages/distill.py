@@ -59,13 +59,13 @@ def main(params: Params) -> None:
     # The student comes before the teacher, whose making draws random numbers too.
     network = create_network(recipe.model, recipe.resolution, recipe.init, recipe.hub_revision, "distill.init")
     teacher = load_network(TEACHER_MODEL).to(accelerator.device)
-    loss = DistillationLoss(
-        teacher, recipe.alpha, recipe.temperature, recipe.cell_weight, recipe.method, use_bf16(base, True)
-    )
+    half = use_bf16(base, True)  # the teacher alone
+    loss = DistillationLoss(teacher, recipe.alpha, recipe.temperature, recipe.cell_weight, recipe.method, half)
     data = training_images(recipe, STUDENT, base.seed)
     trainer = Trainer("distill", network, loss, recipe, data, accelerator, base.seed)
     validation = validation_images(recipe)
     hashes = {"teacher": file_sha256(TEACHER_MODEL), "start": weights_hash(recipe.model, recipe.init)}
+    hashes |= {"teacher_bf16": str(half)}
     identity = fingerprint(base, recipe, data, validation, accelerator, script=SCRIPT, **hashes)
     trainer.run(validation, TAUGHT, METRICS, identity, keep=True)
     parts = [trainer, agree(recipe, base, data, accelerator, params.export_onnx.int8_agreement)]
@@ -74,6 +74,7 @@ def main(params: Params) -> None:
     if accelerator.is_main_process:
         finish(AGREEING, MODEL, data, base.seed, accelerator, "int8")
         finish(HASTENED, FAST, whole, base.seed, accelerator, "fp32")
+    accelerator.wait_for_everyone()  # none throws away what another, killed now, would go on from
     if accelerator.is_local_main_process:
         for part, file in zip(parts, (TAUGHT, AGREEING, HASTENED), strict=True):
             part.checkpoint.discard()

@@ -12,7 +12,7 @@ from samples import image_set, params, written
 from timm.optim import create_optimizer_v2
 from torch.optim import SGD
 
-from semdefect import seeds
+from semdefect import seeds, training
 from semdefect.checkpoint import Checkpoint, Progress
 from semdefect.device import create_accelerator
 from semdefect.errors import UserError
@@ -91,6 +91,27 @@ def test_muon_computes_its_updates_in_fp32():
     create_optimizer_v2(layer, "muon", lr=1.0, weight_decay=0.0, ns_steps=12, ns_coefficients=[(2.0, -1.5, 0.5)]).step()
     stretches = torch.linalg.svdvals(before - layer.weight.detach())
     assert stretches.tolist() == pytest.approx([stretches[0].item()] * 8, rel=1e-4)  # orthogonal; bf16 reaches 1e-2
+
+
+@pytest.mark.parametrize(
+    ("runs", "said"),
+    [
+        ([("a", 0), ("b", 0)], "distill: the machines have different code, data, parameters or weights"),
+        ([("a", 2), ("a", 0)], "distill is after epoch 0 on one machine and after 2 on another; remove that folder"),
+    ],
+)
+def test_machines_that_do_not_go_together_are_told(tmp_path, monkeypatch, runs, said):
+    monkeypatch.setattr(training, "gather_object", lambda _: runs)
+    with pytest.raises(UserError, match=said):
+        run(tmp_path)
+
+
+def test_a_checkpoint_is_there_until_all_have_their_results(tmp_path, monkeypatch):
+    ready = trainer(epochs=1)
+    there = []
+    monkeypatch.setattr(ready.accelerator, "wait_for_everyone", lambda: there.append(ready.checkpoint.path.exists()))
+    ready.run(image_set(2, 48, seed=90), tmp_path / "model.safetensors", tmp_path / "metrics", "a")
+    assert there == [True, True, False]  # after the epoch, before and after the checkpoint goes
 
 
 def test_no_step_follows_a_gradient_longer_than_one(tmp_path):

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from samples import row
 
-from semdefect import training_data
+from semdefect import CLASSES, training_data
+from semdefect.edge.image import SIZE, to_pixels
 from semdefect.seeds import STUDENT, image_seed
 from semdefect.synthesis import render
 from semdefect.training_data import KEPT, MOST_REPEATS, fresh_images, kept_images, real_repeats
@@ -45,6 +47,12 @@ def test_fresh_images_can_be_rendered_larger_than_they_are_shown():
     halves = torch.tensor(drawn.image).float().reshape(32, 2, 32, 2).mean(dim=(1, 3))
     assert torch.allclose(small.pixels[0, 0].float(), halves, atol=0.51)  # resizing by half is the mean of four pixels
     assert small.masks.shape == (8, 1, 32, 32)
+
+
+def test_fresh_images_larger_than_the_devices_are_made_smaller_as_there():
+    (made,) = fresh_images(1, SIZE, STUDENT, 5, size=300).pixels[:1, 0].numpy()
+    drawn = render(CLASSES[0], image_seed(5, STUDENT, 0), 300).image
+    assert np.array_equal(made, to_pixels(Image.fromarray(drawn)))
 
 
 def test_fresh_images_are_drawn_once_for_the_same_parameters(tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ KILLERS = ("bridge", "open", "via", "crack")
 def guard_figures(
     probabilities: ArrayLike, truth: ArrayLike, codes: NDArray[np.int64], classes: Sequence[str]
 ) -> dict[str, Any]:
-    """What the guard does, for ``codes [N]`` of `semdefect.edge.guard.Guard.codes`, as JSON can hold it.
+    """What the guard does, for ``codes [N]``, numbers of `semdefect.edge.guard.REASONS`, as JSON can hold it.
 
     Returns:
         ``rejection_rate`` and its parts ``ambiguous``, ``unknown``, ``blank`` and ``hurried``; ``purity`` of what is

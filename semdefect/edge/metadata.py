@@ -130,4 +130,8 @@ def _check_classes(classes: Any) -> None:
     """Class names become folders of images under review, so they may not lead elsewhere."""
     listed = isinstance(classes, (list, tuple)) and all(isinstance(name, str) and _NAME(name) for name in classes)
     if not listed or len(classes) < 2 or len(set(classes)) < len(classes):
-        raise wrong("classes", "a list of two or more different names of letters, digits, _ and -", classes)
+        raise wrong(
+            "classes",
+            "a list of two or more different names: a letter or digit, then up to 63 of these, _ and -",
+            classes,
+        )
