@@ -32,6 +32,12 @@ def main(params: Params) -> None:
             f"note: near-duplicate real images with different labels, {len(conflicts)} time(s), the first {first}: "
             f"remove what is labelled wrongly"
         )
+    for label, count in Counter(base.label for base in bases).items():
+        if count > settings.images_per_class:
+            print(
+                f"note: of {count} real images of {label}, {settings.images_per_class} are drawn: a larger "
+                f"synthesize.images_per_class takes all"
+            )
     jobs = plan(bases, settings, params.base.seed)
     with replacing_folder(IMAGES) as unfinished:
         rows = write_images(jobs, unfinished, settings.image_size, settings.workers, settings.dask_scheduler)

@@ -14,6 +14,7 @@ from semdefect import CLASSES
 from semdefect.balance import MAX_CHILDREN, BaseImage, conflicting_labels, load_base_images, plan, redraw, write_images
 from semdefect.errors import UserError
 from semdefect.manifest import read_manifest, write_manifest
+from stages import synthesize
 
 
 def bases(**counts: int) -> list[BaseImage]:
@@ -63,6 +64,17 @@ def test_children_are_shared_out_evenly():
     assert len(children) == 12
     assert max(children.values()) - min(children.values()) <= 1
     assert max(children.values()) <= MAX_CHILDREN
+
+
+def test_of_too_many_real_images_the_user_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for label, count in (("via", 9), ("ler", 8)):
+        (tmp_path / "data/real" / label).mkdir(parents=True)
+        for number in range(count):
+            Image.fromarray(texture(number)).save(tmp_path / "data/real" / label / f"{number}.png")
+    synthesize.main(params(synthesize={"images_per_class": 8, "image_size": 64, "workers": 1}))
+    notes = [line for line in capsys.readouterr().out.splitlines() if "are drawn" in line]
+    assert notes == ["note: of 9 real images of via, 8 are drawn: a larger synthesize.images_per_class takes all"]
 
 
 def test_of_too_many_real_images_a_seeded_choice_is_taken():
