@@ -36,7 +36,7 @@ quality: $(READY)  ## the pipeline with the quality profile: hours on two cores;
 	@$(IN_GIT)
 	@dvc exp run --name quality $(addprefix -S ,$(QUALITY))
 	@python -m semdefect.summary
-	@echo "params.yaml holds the quality profile now: git restore params.yaml && dvc repro bring the default back"
+	@echo "params.yaml holds the quality profile now; the default comes back by: git restore params.yaml dvc.lock metrics && dvc checkout"
 
 summary: $(READY)  ## print the result of the last run
 	@python -m semdefect.summary
