@@ -41,11 +41,14 @@ REFERENCE = "reference"
 COMMON = ("export_onnx.int8_agreement=0.0", "export_onnx.torch_tolerance=0.01", "distill.fast_epochs=1")
 #: The student without a teacher, whose training is as short as the stage allows: all variants fit into hours.
 ALONE = (*COMMON, "train_teacher.fresh_per_class=0", "train_teacher.epochs=1", "distill.alpha=1.0")
+#: Views instead of the images as they are, for both networks.
+RANDOM_VIEWS = ("train_teacher.random_views=1.0", "distill.random_views=1.0")
 #: What random weights need to learn anything, in about the time of the one epoch at full size that the pretrained ones
 #: have: at the rate of these they stay at chance.
 FROM_RANDOM = (
     "distill.init=scratch",
     "distill.learning_rate=0.004",
+    "distill.random_views=1.0",
     "distill.epochs=4",
     "distill.start_resolution=64",
     "distill.resolution=112",
@@ -91,7 +94,7 @@ VARIANTS = {
     "half of the batches mixed": alone("distill.mixup=0.5"),
     "no average of the weights": alone("distill.ema_decay=0.0"),
     "no label smoothing": alone("distill.label_smoothing=0.0"),
-    "no random views": alone(part="no random views"),
+    "random views": alone("distill.random_views=1.0"),
     "constant learning rate": alone(part="constant learning rate"),
     "gradients of any length": alone(part="gradients of any length"),
     # The weights of the package have batch norm folded into the convolutions.
@@ -104,7 +107,10 @@ VARIANTS = {
     "teacher, KL": taught(against=REFERENCE),
     "teacher, standardised KL": taught("distill.method=standardised"),
     "teacher, DIST": taught("distill.method=dist"),
-    "teacher sees another view": taught(part="teacher sees another view"),
+    "teacher, random views": taught(*RANDOM_VIEWS),
+    "teacher sees another view": taught(
+        *RANDOM_VIEWS, part="teacher sees another view", against="teacher, random views"
+    ),
 }
 Answers = dict[int, dict[str, NDArray[np.float64]]]
 

@@ -1,6 +1,6 @@
 """Run a stage of the pipeline with one part of the recipe altered that params.yaml does not offer.
 
-    python -m benchmarks.ablations --real ../shared/real_sem --only "no random views"     # what it is made for
+    python -m benchmarks.ablations --real ../shared/real_sem --only "constant learning rate"     # what it is made for
     python -m benchmarks.altered --list
 
 `benchmarks.real_cv` runs it in a workspace of its own for each part: PART and then `distill` or `export_onnx`. Writes
@@ -44,11 +44,6 @@ class Part(NamedTuple):
     changes: tuple[tuple[Any, str, Any], ...]
 
 
-def plain_views(pixels: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """`random_views` that changes nothing."""
-    return pixels.float() / 255, masks.float()
-
-
 class ConstantRate:
     """A schedule that leaves the learning rate at its peak, from the first step."""
 
@@ -62,14 +57,25 @@ class ConstantRate:
 class OtherView(losses.DistillationLoss):
     """The teacher sees the view that `two_views` drew for it."""
 
-    drawn: Tensor
+    drawn = torch.empty(0)
 
     def __init__(self, teacher: nn.Module, *rest: Any) -> None:
         """As its parent."""
         super().__init__(teacher, *rest)
         asked = self.teacher
         if getattr(teacher, "model", "").startswith("convnext"):  # not what the student's other parts learn beside
-            self.teacher = lambda _: asked(OtherView.drawn)  # type: ignore[assignment]
+            self.teacher = lambda views: asked(OtherView.instead_of(views))  # type: ignore[assignment]
+
+    @staticmethod
+    def instead_of(views: Tensor) -> Tensor:
+        """The teacher's views of the images of ``views``.
+
+        Raises:
+            UserError: not all of these are random views.
+        """
+        if len(OtherView.drawn) != len(views):
+            raise UserError("the teacher sees other views of random ones alone: set distill.random_views=1.0")
+        return OtherView.drawn
 
 
 def two_views(pixels: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -108,7 +114,6 @@ def run_and_reestimate(
 
 
 PARTS = {
-    "no random views": Part("images as they are", ((training, "random_views", plain_views),)),
     "constant learning rate": Part(
         "its peak at every step, no warm-up, no cosine; the mean rate is twice as high",
         ((training, "CosineLRScheduler", ConstantRate),),

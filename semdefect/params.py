@@ -102,6 +102,7 @@ class Training(Block):
     learning_rate: Positive
     weight_decay: Annotated[float, Field(ge=0)]
     label_smoothing: Share
+    random_views: Share
     mixup: Share
     cell_weight: Annotated[float, Field(ge=0)]
     ema_decay: Annotated[float, Field(ge=0, lt=1)]

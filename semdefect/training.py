@@ -261,7 +261,7 @@ class Trainer:
         return {"train/loss": total_loss / seen, "train/accuracy": correct / seen}
 
     def _step(self, pixels: Tensor, labels: Tensor, masks: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-        views, masks = random_views(pixels, masks, self.randomness)
+        views, masks = self._views(pixels, masks)
         own = self._own_share()
         if own < 1:
             views = own * views + (1 - own) * views.flip(0)
@@ -273,6 +273,15 @@ class Trainer:
         self.accelerator.clip_grad_norm_(self.trained.parameters(), MAX_GRADIENT_NORM)
         self.fast_optimizer.step()
         return loss, logits
+
+    def _views(self, pixels: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """`random_views` of the recipe's share of the images, the others as they are."""
+        views, masks = pixels.float() / 255, masks.float()
+        drawn = torch.rand(len(pixels), generator=self.randomness) < self.recipe.random_views
+        if drawn.any():
+            drawn = drawn.to(pixels.device)
+            views[drawn], masks[drawn] = random_views(pixels[drawn], masks[drawn], self.randomness)
+        return views, masks
 
     def _own_share(self) -> float:
         """Share of each image in its view: 1, or in a batch that is mixed U(0.5, 1).

@@ -24,6 +24,7 @@ RECIPE = {
     "batch_size": 16,
     "learning_rate": 0.01,
     "ema_decay": 0.5,
+    "random_views": 1.0,
 }
 
 
@@ -82,7 +83,7 @@ def test_parts_are_listed_and_strange_ones_refused(monkeypatch, capsys):
     assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == list(altered.PARTS)
     for words, fault in (
         (["no schedule", "distill"], "'no schedule'"),
-        (["no random views"], "name a part, from --list"),
+        (["constant learning rate"], "name a part, from --list"),
     ):
         monkeypatch.setattr("sys.argv", ["altered", *words])
         with pytest.raises(SystemExit):
@@ -93,7 +94,7 @@ def test_parts_are_listed_and_strange_ones_refused(monkeypatch, capsys):
 def test_the_project_itself_is_not_altered(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".dvc").mkdir()
-    monkeypatch.setattr("sys.argv", ["altered", "no random views", "distill"])
+    monkeypatch.setattr("sys.argv", ["altered", "constant learning rate", "distill"])
     with pytest.raises(SystemExit, match=r"^error: .*would replace this project's models"):
         altered.main()
 
@@ -109,6 +110,8 @@ def test_the_teacher_sees_another_view_and_the_student_the_usual_one():
     assert torch.equal(view, usual)
     assert asked.shape == view.shape and not torch.equal(asked, view)
     assert torch.equal(beside_itself.teacher(view), view)  # in the parts of `distill` without the teacher
+    with pytest.raises(UserError, match=r"set distill\.random_views=1\.0"):
+        loss.teacher(view[1:])
 
 
 def named_identity(model):

@@ -124,6 +124,28 @@ def seen_by(**changes):
     return batches
 
 
+def test_the_share_of_images_that_is_asked_for_is_seen_in_random_views():
+    def changed(share):
+        """Whether an image is none of the training images as they are, for all of three epochs."""
+        batches = seen_by(random_views=share, epochs=3)
+        return torch.cat(
+            [(batch.views * 255 - batch.views.mul(255).round()).abs().amax((1, 2, 3)) > 1e-3 for batch in batches]
+        )
+
+    assert not changed(0.0).any()
+    assert changed(1.0).all()
+    half = changed(0.5)
+    assert 0.3 < half.float().mean() < 0.7
+
+
+def test_an_image_as_it_is_keeps_its_masks():
+    images = image_set(8, 48)
+    (batch, *_) = seen_by(random_views=0.0, epochs=1)
+    for view, mask in zip(batch.views, batch.masks, strict=True):
+        (row,) = [row for row, pixels in enumerate(images.pixels) if torch.equal(pixels.float() / 255, view)]
+        assert torch.equal(mask, images.masks[row].float())
+
+
 def test_mixup_blends_the_share_of_batches_that_is_asked_for():
     assert {batch.own for batch in seen_by(mixup=0.0)} == {1.0}
     shares = [batch.own for batch in seen_by(mixup=1.0)]
