@@ -73,9 +73,10 @@ class OtherView(losses.DistillationLoss):
         Raises:
             UserError: not all of these are random views.
         """
-        if len(OtherView.drawn) != len(views):
+        drawn, OtherView.drawn = OtherView.drawn, torch.empty(0)
+        if len(drawn) != len(views):
             raise UserError("the teacher sees other views of random ones alone: set distill.random_views=1.0")
-        return OtherView.drawn
+        return drawn
 
 
 def two_views(pixels: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -100,12 +101,14 @@ def run_and_reestimate(
     Only in the first part of `distill`: the others go on from its weights with batch norm folded into the convolutions.
 
     Raises:
-        UserError: that part starts so too.
+        UserError: that part starts so too, or not all that it learns from are random views, as this pass is.
     """
     if trainer.stage != "distill":
         return _RUN(trainer, validation, model_path, *rest, **more)
     if not any(isinstance(module, nn.BatchNorm2d) for module in trainer.network.modules()):
         raise UserError("the student's weights have batch norm folded into the convolutions: set distill.init=scratch")
+    if trainer.recipe.random_views < 1:
+        raise UserError("batch norm is re-estimated on random views: set distill.random_views=1.0")
     progress = _RUN(trainer, validation, model_path, *rest, **more)
     kept, generator = network.load_network(model_path), torch.Generator().manual_seed(0)
     update_bn((_VIEWS(images, masks, generator)[0] for images, _, masks, _ in trainer.batches), kept)

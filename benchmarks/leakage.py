@@ -58,6 +58,7 @@ RECIPE: dict[str, dict[str, Any]] = {
         "batch_size": 32,
         "optimizer": "adamw",
         "learning_rate": 0.002,
+        "random_views": 1.0,
         "ema_decay": 0.98,
         "int8_epochs": 1,
         "int8_learning_rate": 0.0003,

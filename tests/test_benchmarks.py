@@ -400,8 +400,10 @@ def test_a_variant_is_compared_with_the_one_it_names(folded, tmp_path, monkeypat
     right, asked = np.eye(len(CLASSES)), []
 
     def measured(images, folds, per_class, content, jobs, part):
-        asked.append((content["distill"]["method"], part))
-        missed = {"dist": 0, "kl": 1}[content["distill"]["method"]] if content["distill"]["alpha"] < 1 else 2
+        recipe = content["distill"]
+        asked.append((recipe["method"], recipe["random_views"], part))
+        missed = {"dist": 0, "kl": 1}[recipe["method"]] if recipe["alpha"] < 1 else 2
+        missed += recipe["random_views"] > 0
         answers = {}
         for fold in folds:
             truth = images.truth[images.fold == fold]
@@ -415,9 +417,10 @@ def test_a_variant_is_compared_with_the_one_it_names(folded, tmp_path, monkeypat
     variants = json.loads(Path("benchmarks/results/ablations.json").read_text())["variants"]
     differences = {name: one["difference"] for name, one in variants.items()}
     gains = {"reference": 0, "teacher, KL": 1 / 8, "teacher, DIST": 1 / 8}
-    views = ("teacher, random views", "teacher sees another view")
-    assert differences == pytest.approx(gains | dict.fromkeys(views, 0))
-    assert asked == [("kl", ""), ("kl", ""), ("dist", ""), ("kl", ""), ("kl", views[1])]
+    views = {"teacher, random views": -1 / 8, "teacher sees another view": 0}
+    assert differences == pytest.approx(gains | views)
+    assert asked[:3] == [("kl", 0.0, ""), ("kl", 0.0, ""), ("dist", 0.0, "")]
+    assert asked[3:] == [("kl", 1.0, ""), ("kl", 1.0, "teacher sees another view")]
 
 
 def test_only_results_of_the_same_identity_are_taken_over_even_after_a_kill(tmp_path, monkeypatch):

@@ -88,6 +88,7 @@ def test_a_workspace_gets_data_of_its_kind_once_and_the_later_stages_run(collect
     asked = []
     monkeypatch.setattr(leakage, "run_stages", lambda folder, code, wanted, children: asked.append(list(wanted)))
     content = leakage.recipe("scratch")
+    assert content["distill"]["random_views"] == 1.0  # as when its figures were measured; the default is none
     content["synthesize"] |= {"images_per_class": 8, "image_size": 64}
     images = load_real(collection)
     draw = draw_of(images, 0, 4)

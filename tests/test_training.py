@@ -53,6 +53,7 @@ def trainer(loss=None, renew=None, **changes):
         "optimizer": "adamw",
         "learning_rate": 0.003,
         "ema_decay": 0.5,
+        "random_views": 0.5,
     }
     checked = params(distill=recipe | changes, base={"threads": 1, "device": "cpu", "precision": "fp32"})
     accelerator = create_accelerator(checked.base, bf16_pays=False)
@@ -138,12 +139,20 @@ def test_the_share_of_images_that_is_asked_for_is_seen_in_random_views():
     assert 0.3 < half.float().mean() < 0.7
 
 
-def test_an_image_as_it_is_keeps_its_masks():
-    images = image_set(8, 48)
-    (batch, *_) = seen_by(random_views=0.0, epochs=1)
+def test_images_in_views_and_as_they_are_keep_their_masks(monkeypatch):
+    def negative(pixels, masks, generator):
+        return 1 - pixels.float() / 255, 1 - masks.float()
+
+    monkeypatch.setattr("semdefect.training.random_views", negative)
+    images, seen = image_set(8, 48), []
+    (batch, *_) = seen_by(random_views=0.5, start_resolution=48, epochs=1)
     for view, mask in zip(batch.views, batch.masks, strict=True):
-        (row,) = [row for row, pixels in enumerate(images.pixels) if torch.equal(pixels.float() / 255, view)]
-        assert torch.equal(mask, images.masks[row].float())
+        for pixels, own in zip(images.pixels, images.masks, strict=True):
+            if torch.equal(view, pixels.float() / 255):
+                seen.append(torch.equal(mask, own.float()))
+            elif torch.equal(view, 1 - pixels.float() / 255):
+                seen.append(torch.equal(mask, 1 - own.float()))
+    assert seen == [True] * 16
 
 
 def test_mixup_blends_the_share_of_batches_that_is_asked_for():
