@@ -156,7 +156,7 @@ def test_training_on_two_processes(reproduced: Project, tmp_path: Path) -> None:
     shutil.copytree(reproduced.folder, project.folder, ignore=shutil.ignore_patterns("models"))
     said = project.run("accelerate", "launch", "--num_processes", "2", "--cpu", "-m", "stages.train_teacher").stdout
     assert "training on 2 processes" in said and (project.folder / "models/teacher/model.safetensors").is_file()
-    for curve in ("train/loss", "val/loss"):  # the same batches in other views: LayerNorm does not mind their halves
+    for curve in ("train/loss", "val/loss"):  # the same batches: LayerNorm does not mind their halves
         path = f"metrics/train_teacher/plots/metrics/{curve}.tsv"
         one, two = (np.loadtxt(each.folder / path, skiprows=1)[:, 1] for each in (reproduced, project))
         assert two == pytest.approx(one, rel=0.1), curve
