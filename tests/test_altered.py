@@ -77,6 +77,13 @@ def test_reestimation_needs_batch_norm_in_the_first_part_alone(stage, tmp_path, 
         assert altered.run_and_reestimate(trainer, None, Path("model.safetensors")) == "ran"
 
 
+def test_reestimation_is_of_the_images_that_were_learned_from():
+    normed, recipe = torch.nn.Sequential(torch.nn.BatchNorm2d(1)), SimpleNamespace(random_views=0.5)
+    trainer = SimpleNamespace(stage="distill", network=normed, recipe=recipe)
+    with pytest.raises(UserError, match=r"set distill\.random_views=1\.0"):
+        altered.run_and_reestimate(trainer, None, Path("model.safetensors"))
+
+
 def test_parts_are_listed_and_strange_ones_refused(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["altered", "--list"])
     altered.main()
