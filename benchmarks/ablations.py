@@ -1,6 +1,6 @@
 """What each part of the recipe is worth on real images: cross-validation with one part changed at a time.
 
-    python -m benchmarks.ablations --real ../shared/real_sem --jobs 2                    # all; hours on two cores
+    python -m benchmarks.ablations --real ../shared/real_sem --jobs 2                    # all; a day on two cores
     python -m benchmarks.ablations --real ../shared/real_sem --jobs 2 --only AdamW "teacher, KL"
     python -m benchmarks.ablations --list
 
@@ -107,6 +107,9 @@ VARIANTS = {
     "teacher, KL": taught(against=REFERENCE),
     "teacher, standardised KL": taught("distill.method=standardised"),
     "teacher, DIST": taught("distill.method=dist"),
+    "teacher sees real images once": taught("train_teacher.real_share=0.0"),
+    "teacher, no fresh images": taught("train_teacher.fresh_per_class=0"),
+    "teacher, three epochs": taught("train_teacher.epochs=3"),
     "teacher, random views": taught(*RANDOM_VIEWS),
     "teacher sees another view": taught(
         *RANDOM_VIEWS, part="teacher sees another view", against="teacher, random views"
@@ -179,7 +182,7 @@ def earlier(name: str, about: dict[str, Any], recipes: dict[str, str]) -> dict[s
     same = all(content.get(key) == value for key, value in about.items())
     kept = {key: one for key, one in content["variants"].items() if same and one.get("recipe") == recipes.get(key, "")}
     if gone := [key for key in content["variants"] if key not in kept]:
-        print(f"{path} has figures of other code, images or jobs, which are written over: {', '.join(gone)}")
+        print(f"{path} has figures of other code, images, jobs or recipes, which are written over: {', '.join(gone)}")
     return kept
 
 

@@ -35,7 +35,14 @@ def figures_of(images: RealImages, said: dict[int, dict[str, NDArray[np.float64]
             f"{model}_accuracy_interval": interval(images, rows, hits, by_class=False),
             f"{model}_mean_class_accuracy_interval": interval(images, rows, hits),
             f"{model}_folds": [
-                {"fold": fold, "accuracy": one, "mean_class_accuracy": other, "images": int((folds == fold).sum())}
+                {
+                    "fold": fold,
+                    "accuracy": one,
+                    "accuracy_interval": interval(images, rows[folds == fold], hits[folds == fold], by_class=False),
+                    "mean_class_accuracy": other,
+                    "mean_class_accuracy_interval": interval(images, rows[folds == fold], hits[folds == fold]),
+                    "images": int((folds == fold).sum()),
+                }
                 for fold, one, other in zip(said, accuracies, by_class, strict=True)
             ],
             f"{model}_recall": dict(zip(CLASSES, recalls(confusions[model]), strict=True)),

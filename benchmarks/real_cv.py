@@ -1,8 +1,8 @@
 """Cross-validation on real images: the pipeline's own stages, the exported files, images that trained nothing.
 
-    python -m benchmarks.real_cv --real ../shared/real_sem                        # all folds; two hours, two cores
+    python -m benchmarks.real_cv --real ../shared/real_sem                        # all folds
     python -m benchmarks.real_cv --real ../shared/real_sem --folds 0              # one
-    python -m benchmarks.real_cv --real ../shared/real_sem --jobs 2               # two at a time, on one thread each
+    python -m benchmarks.real_cv --real ../shared/real_sem --jobs 2               # two at a time: two hours, two cores
     python -m benchmarks.real_cv --real ../shared/real_sem --real-per-class 16    # few real images
     python -m benchmarks.real_cv --real ../shared/real_sem --set distill.alpha=1.0
     python -m benchmarks.real_cv --plot docs/real_images.png                      # the curve, from what is measured
@@ -11,19 +11,20 @@ For each fold, the real images of the others are laid into data/real of a worksp
 train_teacher, distill and export_onnx run there as they would for a user. Then the FP32 and INT8 files, through the
 device's code, and the teacher name the classes of the fold's images. The folds are those of labels.csv; an image whose
 near-duplicate (as `synthesize` finds them) is held out does not train. Parameters are params.yaml's but for the split:
-the fold is the test, so that the pipeline keeps none of its own; 15 % of the images it gets choose the best epoch. A
-fold whose files export_onnx refuses, after all that distill does to avoid it (distill.int8_further_epochs), ends the
-run, as it would end a user's.
+the fold is the test, so that the pipeline keeps none of its own; 15 % of the images it gets validate: they choose the
+best epoch (where there are several) and the calibration, and set temperature and guard. A fold whose files export_onnx
+refuses, after all that distill does to avoid it (distill.int8_further_epochs), ends the run, as it would end a user's.
 
 Killed and run again it goes on: a finished stage of the same code, data and parameters does not run again, nor do those
 that another run with other parameters for later stages has finished (.scratch/real_cv; may be deleted; the bar of
-export_onnx.int8_agreement is a parameter of distill too). All folds with
-the default parameters write benchmarks/results/real_cv.json, or real_cv_N.json with N real images a class; anything
-else writes beside them, under a name of its own.
+export_onnx.int8_agreement is a parameter of distill too). All folds with the default parameters write
+benchmarks/results/real_cv.json, or real_cv_N.json with N real images a class; anything else writes beside them, under a
+name of its own.
 """
 
 import argparse
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,8 @@ def changed(settings: Sequence[str]) -> dict[str, Any]:
         if not value or key not in content.get(block, {}):
             raise UserError(f"--set {setting}: write it as block.key=value, with a key of {PARAMS}")
         try:  # stages run in a workspace: a file must be found from there
-            content[block][key] = str(Path(value).resolve()) if Path(value).is_file() else yaml.safe_load(value)
+            # `Path.is_file` raises on a name that is too long for the system
+            content[block][key] = str(Path(value).resolve()) if os.path.isfile(value) else yaml.safe_load(value)  # noqa: PTH113
         except yaml.YAMLError:
             raise UserError(f"--set {setting}: the value cannot be read as YAML") from None
     check_params(content, PARAMS, Params)
@@ -99,7 +101,8 @@ def folds_of(images: RealImages, asked: Sequence[int] | None, source: Path) -> t
         raise UserError(f"{source}/labels.csv has one fold only: nothing would be left to train on")
     folds = sorted(set(asked or every))
     if not set(folds) <= set(every):
-        raise UserError(f"--folds {' '.join(map(str, folds))}: the collection has the folds {every[0]}-{every[-1]}")
+        there = ", ".join(map(str, every))
+        raise UserError(f"--folds {' '.join(map(str, folds))}: the collection has the folds {there}")
     return folds, every
 
 
@@ -110,6 +113,11 @@ def answers(workspace: Path, paths: Sequence[Path], threads: int) -> dict[str, N
     files = {name: workspace / f"models/edge/student_{name}.onnx" for name in MODELS[1:]}
     students = {name: probabilities(path, paths, threads) for name, path in files.items()}
     return {"teacher": softmax(taught.astype(np.float64), axis=1)} | students
+
+
+def threads_each(content: dict[str, Any], jobs: int) -> int:
+    """Threads of each of ``jobs`` folds at a time, which share ``base.threads``."""
+    return max(1, int(content["base"]["threads"]) // jobs)
 
 
 def _fold(
@@ -155,8 +163,7 @@ def measure(
     Returns:
         Fold → model → probabilities ``[N, 8]``.
     """
-    jobs = jobs if per_class != 0 else 1  # without real images all folds share one workspace
-    content = content | {"base": content["base"] | {"threads": max(1, content["base"]["threads"] // jobs)}}
+    content = content | {"base": content["base"] | {"threads": threads_each(content, jobs)}}
     code, children = code_hash(), Children()
     (SCRATCH / "fresh").mkdir(parents=True, exist_ok=True)
     work = (delayed(_fold)(images, fold, per_class, content, code, children, part) for fold in folds)
@@ -196,12 +203,15 @@ def run(options: argparse.Namespace) -> None:
         return
     if not options.real:
         raise UserError("--real FOLDER is missing: the labelled real images to train and score with")
-    images, content = load_real(options.real), changed(options.set)
+    content = changed(options.set)
+    images = load_real(options.real, content["synthesize"]["duplicate_correlation"])
     folds, every = folds_of(images, options.folds, options.real)
-    said = measure(images, folds, options.real_per_class, content, options.jobs)
+    jobs = options.jobs if options.real_per_class != 0 else 1  # without real images all folds share one workspace
+    said = measure(images, folds, options.real_per_class, content, jobs)
     figures = figures_of(images, said)
     figures["real_images"] = float(np.mean([len(chosen(images, fold, options.real_per_class)) for fold in folds]))
-    figures |= {"parameters": content, "weights": starts(content), "code": code_hash(), "jobs": options.jobs}
+    figures |= {"parameters": content, "weights": starts(content), "code": code_hash()}
+    figures |= {"jobs": jobs, "threads": threads_each(content, jobs)}
     show(figures)
     limit = [] if options.real_per_class is None else [str(options.real_per_class)]
     special = [f"folds{'-'.join(map(str, folds))}"] if folds != every else []

@@ -38,10 +38,11 @@ class RealImages:
     group: NDArray[np.int64]
 
 
-def load_real(folder: Path) -> RealImages:
+def load_real(folder: Path, alike: float = ALIKE) -> RealImages:
     """The labelled images that ``labels.csv`` of ``folder`` lists.
 
-    It has the columns ``path``, ``class``, ``original_class`` and, where the images come in folds, ``fold``.
+    It has the columns ``path``, ``class``, ``original_class`` and, where the images come in folds, ``fold``. Images
+    whose correlation is above ``alike`` are near-duplicates.
 
     Raises:
         UserError: the list is missing or broken, or names other classes or images that are not there or damaged.
@@ -71,7 +72,7 @@ def load_real(folder: Path) -> RealImages:
     strange = next((fold for fold in folds if not fold.removeprefix("-").isdecimal()), None)
     if strange is not None:
         raise UserError(f"{listing} has the fold {strange!r}; folds are whole numbers from 0")
-    original, groups = np.array([row["original_class"] for row in rows]), duplicate_groups(thumbnails, ALIKE)
+    original, groups = np.array([row["original_class"] for row in rows]), duplicate_groups(thumbnails, alike)
     return RealImages(paths, truth, original, np.array(folds, np.int64), groups)
 
 

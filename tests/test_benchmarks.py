@@ -210,6 +210,8 @@ def test_figures_of_folds_are_means_over_them(folded):
     assert figures["teacher_mean_class_accuracy"] == 1 == figures["teacher_accuracy"]
     assert figures["int8_mean_class_accuracy"] == pytest.approx((1 + 7 / 8) / 2)
     assert [part["accuracy"] for part in figures["int8_folds"]] == [1.0, 14 / 16 / 1]
+    # All images of a class are called the same in a fold, so that drawing them again changes no mean over classes.
+    assert [part["mean_class_accuracy_interval"] for part in figures["int8_folds"]] == [[1.0, 1.0], [7 / 8, 7 / 8]]
     assert figures["int8_confusion"][0][:2] == [2, 2]
     assert figures["int8_recall"]["bridge"] == 0.5
     assert figures["int8_fp32_agreement"] == (1 + 14 / 16) / 2
@@ -248,7 +250,7 @@ def test_classes_weigh_the_same_in_one_interval_and_images_in_the_other():
         (["--real", "FOLDED", "--set", "distill.beta=1"], "--set distill.beta=1"),
         (["--real", "FOLDED", "--set", "distill.alpha=2"], "distill.alpha is 2"),
         (["--real", "FOLDED", "--set", "distill.alpha=[1"], "--set distill.alpha=[1: the value cannot be read as YAML"),
-        (["--real", "FOLDED", "--folds", 2], "folds 0-1"),
+        (["--real", "FOLDED", "--folds", 2], "folds 0, 1"),
         (["--real", "ONE_FOLD"], "one fold only"),
         (["--real", "COLLECTION"], "no column fold"),
         (["--plot", "curve.png"], "0 measured"),
@@ -483,6 +485,27 @@ def test_no_stage_outlives_a_benchmark_that_fails(folded, tmp_path, monkeypatch)
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+@pytest.mark.parametrize(("per_class", "jobs", "threads"), [(1, 2, 1), (0, 1, 2)])
+def test_without_real_images_folds_share_a_workspace_and_all_threads(
+    folded, tmp_path, monkeypatch, per_class, jobs, threads
+):
+    monkeypatch.chdir(tmp_path)
+    images, asked = load_real(folded), []
+
+    def measured(_images, folds, _per_class, _content, at_a_time):
+        asked.append(at_a_time)
+        right = {fold: np.eye(len(CLASSES))[images.truth[images.fold == fold]] for fold in folds}
+        return {fold: dict.fromkeys(fold_scores.MODELS, one) for fold, one in right.items()}
+
+    monkeypatch.setattr(real_cv, "measure", measured)
+    monkeypatch.setattr(
+        "sys.argv", ["real_cv", "--real", str(folded), "--jobs", "2", "--real-per-class", str(per_class)]
+    )
+    run_benchmark(real_cv.run, real_cv.parser())
+    figures = json.loads(Path(f"benchmarks/results/real_cv_{per_class}.json").read_text())
+    assert asked == [figures["jobs"]] == [jobs] and figures["threads"] == threads
 
 
 def test_a_variant_is_compared_on_the_same_images(folded):
