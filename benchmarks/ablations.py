@@ -39,7 +39,7 @@ REFERENCE = "reference"
 #: What all variants share. One that the bars of the export refuse could not be scored, and without that of INT8 none
 #: has further epochs; the fast student, which nothing here scores, trains for one.
 COMMON = ("export_onnx.int8_agreement=0.0", "export_onnx.torch_tolerance=0.01", "distill.fast_epochs=1")
-#: The student without a teacher, whose training is as short as the stage allows: all variants fit into hours.
+#: The student without a teacher, whose training is as short as the stage allows: all variants fit into a day.
 ALONE = (*COMMON, "train_teacher.fresh_per_class=0", "train_teacher.epochs=1", "distill.alpha=1.0")
 #: Views instead of the images as they are, for both networks.
 RANDOM_VIEWS = ("train_teacher.random_views=1.0", "distill.random_views=1.0")
@@ -223,7 +223,7 @@ def run(options: argparse.Namespace) -> None:
     if not options.real:
         raise UserError("--real FOLDER is missing: the labelled real images to train and score with")
     wanted = asked_for(options.only)
-    images = load_real(options.real)
+    images = load_real(options.real, changed(COMMON)["synthesize"]["duplicate_correlation"])
     folds, every = folds_of(images, options.folds, options.real)
     recipes = {name: recipe_sha256(name) for name in VARIANTS}
     about = {"code": code_hash(), "collection": collection_sha256(images), "folds": folds, "jobs": options.jobs}
