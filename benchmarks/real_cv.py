@@ -157,7 +157,7 @@ def measure(
         folds: numbers of the folds to hold out.
         per_class: real training images a class, None for all.
         content: parameters; the jobs share ``base.threads``.
-        jobs: folds at a time.
+        jobs: folds at a time; 1 where ``per_class`` is 0, since all folds share one workspace then.
         part: name in `benchmarks.altered` of what is altered, if anything.
 
     Returns:
