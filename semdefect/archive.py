@@ -20,6 +20,8 @@ from semdefect.errors import UserError
 REMEMBERED = 128
 #: Larger members are refused unread: a picture of 1024 x 1024 gray values takes 1 MiB at most.
 MAX_MEMBER = 2**22
+#: Archives of more files are refused: each takes a header to walk and a name to remember, of all that are open at once.
+MAX_MEMBERS = 20_000
 _BLOCK = tarfile.BLOCKSIZE
 
 
@@ -83,12 +85,12 @@ def members(archive: Path, length: int, changed: int) -> dict[str, tuple[int, in
         changed: the file's time stamp, so that an archive that was written again is read again.
 
     Raises:
-        UserError: it is no plain tar archive, or is cut off.
+        UserError: it is no plain tar archive, is cut off, or has more than `MAX_MEMBERS` headers.
     """
     found: dict[str, tuple[int, int]] = {}
     offset = 0
     with archive.open("rb", buffering=0) as file:
-        while True:
+        for _ in range(MAX_MEMBERS + 1):  # one more, for the end
             block = os.pread(file.fileno(), _BLOCK, offset)
             if len(block) == _BLOCK and not any(block):
                 return found
@@ -102,6 +104,7 @@ def members(archive: Path, length: int, changed: int) -> dict[str, tuple[int, in
             if header.isreg():
                 found[header.name] = (start, header.size)
             offset = start + -(-header.size // _BLOCK) * _BLOCK
+    raise UserError(f"{archive}: has more than {MAX_MEMBERS} files, which no archive of images has; write it again")
 
 
 def _damaged(archive: Path, offset: int) -> UserError:

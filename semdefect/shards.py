@@ -1,7 +1,7 @@
 """A data set as tar archives of a thousand images instead of a thousand files each, behind the same manifest.
 
     python -m semdefect.shards FOLDER --images-per-class 12500
-    python -m semdefect.shards data/synthetic                     # then stages.split, stages.train_teacher
+    rm -r data/synthetic && python -m semdefect.shards data/synthetic   # then stages.split, stages.train_teacher
 
 Writes what `synthesize` would write with the same parameters, to FOLDER/shard-000000.tar and so on, beside each the
 rows of its images, and last FOLDER/manifest.csv, whose paths read shard-000000.tar/bridge/00042_rendered.png. A run
@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from semdefect.archive import decode, members, read_member, tar_bytes
+from semdefect.archive import MAX_MEMBERS, decode, members, read_member, tar_bytes
 from semdefect.atomic import replacing, write_json
 from semdefect.balance import Job, draw_image, load_base_images, plan, sent_pixels
 from semdefect.base_images import REAL
@@ -104,11 +104,14 @@ def draw_shard(name: str, jobs: list[Job], size: int, bases: Bases) -> tuple[str
 
 
 def is_whole(shard: Path, jobs: list[Job]) -> bool:
-    """Whether an archive is there with all images of ``jobs``, and its rows."""
+    """Whether an archive is there with all images of ``jobs``, and beside it the rows that say so."""
+    wanted = [(job.path, job.seed) for job in jobs]
     try:
         status = shard.stat()
         found = members(shard, status.st_size, status.st_mtime_ns)
-        return rows_of(shard).is_file() and set(found) == {job.path for job in jobs}
+        rows = read_manifest(rows_of(shard), shard.parent)
+        listed = [(row.path.removeprefix(f"{shard.name}/"), row.seed) for row in rows]
+        return listed == wanted and found.keys() == dict(wanted).keys()
     except (FileNotFoundError, UserError):
         return False
 
@@ -131,6 +134,10 @@ def _require_same_origin(folder: Path, jobs: Iterable[Job], size: int, per_shard
     try:
         earlier = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        if (folder / "manifest.csv").exists() or any(folder.glob("shard-*.tar")):
+            raise UserError(
+                f"{folder} holds a data set, and no {ORIGIN} says what from: remove it, or name another folder"
+            ) from None
         write_json(path, origin)
         return
     except ValueError:
@@ -202,7 +209,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--images-per-class", type=whole(8, 100_000), metavar="N", help=what)
     top.add_argument("--image-size", type=whole(64, 1024), metavar="PX", help="in place of synthesize.image_size")
     what = "images of an archive (default: %(default)s)"
-    top.add_argument("--images-per-shard", type=whole(8, 100_000), default=PER_SHARD, metavar="N", help=what)
+    top.add_argument("--images-per-shard", type=whole(8, MAX_MEMBERS), default=PER_SHARD, metavar="N", help=what)
     return top
 
 

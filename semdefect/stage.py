@@ -29,8 +29,8 @@ from semdefect.startup import STOPPED, leave, tell
 _WRITTEN = ("data/splits", "models", "metrics", ".scratch")
 #: Seconds that a stopped stage has to tidy up, before it is ended without.
 _PATIENCE = 1.3
-#: Number of this process among several of one training, by who starts them.
-_RANKS = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK")
+#: Number of this process among those of one training on this machine, by who starts them.
+_LOCAL_RANKS = ("LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "MV2_COMM_WORLD_LOCAL_RANK")
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -173,7 +173,7 @@ def _once(program: str) -> Iterator[None]:
 
     A stage outlives DVC where DVC alone is killed, and would write between what the next `dvc repro` writes.
     """
-    if any(int(os.environ.get(name, 0)) for name in _RANKS):  # the first of the processes of a training holds the lock
+    if any(os.environ.get(name, "0") not in ("", "0") for name in _LOCAL_RANKS):  # the first one holds the lock
         yield
         return
     taken = f"{program} is running in this folder, perhaps since DVC was killed"

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from samples import texture
 
-from semdefect.archive import MAX_MEMBER, open_image, read_member, tar_bytes
+from semdefect.archive import MAX_MEMBER, MAX_MEMBERS, open_image, read_member, tar_bytes
 from semdefect.errors import UserError
 from semdefect.manifest import LARGEST_SIZE
 
@@ -105,6 +105,13 @@ def test_a_member_that_is_too_large_is_not_read(tmp_path, size):
     with pytest.raises(UserError, match=r"big\.tar: via/a\.png is larger than 4 MiB") as refused:
         open_image(tmp_path / "big.tar/via/a.png")
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("count", "fault"), [(MAX_MEMBERS, "has no via/a.png"), (MAX_MEMBERS + 1, "has more than")])
+def test_an_archive_of_very_many_headers_is_not_walked_to_its_end(tmp_path, count, fault):
+    (tmp_path / "x.tar").write_bytes(tarfile.TarInfo("empty").tobuf(tarfile.USTAR_FORMAT) * count + bytes(1024))
+    with pytest.raises(UserError, match=rf"x\.tar:? {fault}"):
+        read_member(tmp_path / "x.tar", "via/a.png")
 
 
 def test_the_largest_picture_of_a_data_set_fits(tmp_path):

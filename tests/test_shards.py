@@ -88,13 +88,39 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(both, jobs, tmp_path
     for name in ("shards.json", "shard-000000.csv", "shard-000000.tar", "shard-000001.csv", "shard-000002.csv"):
         (tmp_path / name).write_bytes(whole[name])
     (tmp_path / "shard-000002.tar").write_bytes(whole["shard-000002.tar"][:-20_000])  # cut off by a power cut
+    assert drawn_again(tmp_path, jobs, monkeypatch) == ["shard-000001.tar", "shard-000002.tar"]
+    assert written(tmp_path) == whole
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda rows: "", lambda rows: rows.rsplit("\n", 2)[0] + "\n", lambda rows: rows[:300]]
+)
+def test_a_shard_whose_rows_are_not_its_own_is_drawn_again(both, jobs, tmp_path, monkeypatch, spoil):
+    whole = written(both[1])
+    for name, content in whole.items():
+        (tmp_path / name).write_bytes(content)
+    rows = tmp_path / "shard-000001.csv"
+    rows.write_text(spoil(rows.read_text()))
+    assert drawn_again(tmp_path, jobs, monkeypatch) == ["shard-000001.tar"]
+    assert written(tmp_path) == whole
+
+
+def drawn_again(folder, jobs, monkeypatch):
+    """Names of the shards that a run in ``folder`` draws."""
     drawn = []
     monkeypatch.setattr(
         shards, "in_parallel", lambda function, calls, *_: (drawn.append(call[0]) or function(*call) for call in calls)
     )
-    write_shards(tmp_path, jobs, SIZE, PER_SHARD)
-    assert drawn == ["shard-000001.tar", "shard-000002.tar"]
-    assert written(tmp_path) == whole
+    write_shards(folder, jobs, SIZE, PER_SHARD)
+    return drawn
+
+
+@pytest.mark.parametrize("left", ["manifest.csv", "shard-000000.tar"])
+def test_a_data_set_of_unknown_origin_is_left_alone(jobs, tmp_path, left):
+    (tmp_path / left).touch()
+    with pytest.raises(UserError, match=r"holds a data set, and no shards\.json says what from"):
+        write_shards(tmp_path, jobs, SIZE, PER_SHARD)
+    assert written(tmp_path) == {left: b""}
 
 
 @pytest.mark.parametrize(

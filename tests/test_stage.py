@@ -82,7 +82,12 @@ def test_a_stage_runs_once_at_a_time_in_a_folder(monkeypatch, tmp_path):
     with FileLock(tmp_path / ".scratch/stage.lock"), pytest.raises(SystemExit) as end:
         call(lambda params: None, monkeypatch, "--params", PARAMS)
     assert end.value.code.startswith("error: stage is running in this folder")
-    monkeypatch.setenv("RANK", "1")  # another process of one training
+    monkeypatch.setenv("RANK", "2")  # the first process of another machine, whose folder this may not be
+    for rank in ("", "0"):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        with FileLock(tmp_path / ".scratch/stage.lock"), pytest.raises(SystemExit):
+            call(lambda params: None, monkeypatch, "--params", PARAMS)
+    monkeypatch.setenv("LOCAL_RANK", "1")  # another process of one training on this machine
     with FileLock(tmp_path / ".scratch/stage.lock"):
         call(lambda params: None, monkeypatch, "--params", PARAMS)
 
