@@ -30,6 +30,11 @@ def write_result(name: str, figures: dict[str, Any]) -> Path:
     return path
 
 
+def write_if_whole(name: str, figures: dict[str, Any], whole: bool) -> None:
+    """`write_result` of a ``whole`` run; one of fewer cases or of another seed leaves the committed file alone."""
+    print(f"written to {write_result(name, figures)}" if whole else f"{RESULTS / name}.json is of a larger run: kept")
+
+
 def read_result(path: Path, *keys: str) -> dict[str, Any]:
     """What `write_result` wrote to ``path``, with at least these ``keys``.
 
@@ -84,11 +89,16 @@ def run_benchmark(work: Callable[[argparse.Namespace], None], parser: argparse.A
 
 
 def _commit() -> str:
-    """The commit the code is of, with ``-dirty`` when files differ from it; empty outside git."""
+    """The commit the code is of, with ``-dirty`` when files differ from it or sources are new; empty outside git."""
     if not shutil.which("git"):
         return ""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], capture_output=True, text=True, check=False).stdout.strip()
+
+    commit = git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
+    new = git("ls-files", "--others", "--exclude-standard", "--", "*.py")
+    return f"{commit}-dirty" if new and not commit.endswith("-dirty") else commit
 
 
 def _environment() -> dict[str, Any]:

@@ -4,9 +4,9 @@
     python -m benchmarks.faults --only distill
 
 Runs the smoke profile once. Then, for each stage and fault: a copy of that run in a small file system in memory, the
-stage's outputs removed, the fault made (so many kilobytes left; all read-only; DVC's cache read-only), the stage run,
-the fault mended, `dvc repro` run. Right is: exit code 1, one sentence of the stage's own and no traceback, nothing
-unfinished left behind, and at the end the bytes of the run without a fault.
+stage's outputs removed, the fault made (so many kilobytes left; all read-only, or the folder of its output, or DVC's
+cache), the stage run, the fault mended, `dvc repro` run. Right is: exit code 1, one sentence of the stage's own and no
+traceback, nothing unfinished left behind, and at the end the bytes of the run without a fault.
 Writes benchmarks/results/faults.json; exit code 0 where all is right.
 """
 
@@ -24,7 +24,7 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from benchmarks.environment import run_benchmark, write_result
+from benchmarks.environment import run_benchmark, write_if_whole
 from benchmarks.smoke import ENVIRONMENT, STAGES, commit, dvc, lay_out, leftovers, run, scratch_folder, summary_of
 from semdefect.errors import UserError
 
@@ -36,6 +36,15 @@ LEFT = {
     "distill": (0, 3000, 7000, 20000),
     "export_onnx": (0, 1000, 7000, 9000),
     "evaluate": (0, 100, 1000),
+}
+#: Where each stage writes its output.
+OUTPUT = {
+    "synthesize": "data",
+    "split": "data",
+    "train_teacher": "models",
+    "distill": "models",
+    "export_onnx": "models",
+    "evaluate": "metrics",
 }
 #: Of the file system in memory, in megabytes; what is too much is filled.
 SIZE = 400
@@ -51,7 +60,7 @@ def mounted(folder: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        run(Path.cwd(), "umount", str(folder))
+        run(Path.cwd(), "umount", "--lazy", str(folder))  # a worker that ends last may still be in it
 
 
 def _mount(*arguments: str) -> None:
@@ -87,16 +96,24 @@ def read_only(folder: Path) -> Iterator[None]:
         _mount("-o", "remount,rw", str(folder))
 
 
-@contextmanager
-def cache_read_only(folder: Path) -> Iterator[None]:
-    """DVC's cache cannot be written."""
-    cache = str(folder / "project/.dvc/cache")
-    _mount("--bind", cache, cache)
-    try:
-        _mount("-o", "remount,bind,ro", cache)
-        yield
-    finally:
-        run(Path.cwd(), "umount", cache)
+def read_only_below(name: str) -> Fault:
+    """Nothing can be written below the folder ``name`` of the project."""
+
+    @contextmanager
+    def fault(folder: Path) -> Iterator[None]:
+        place = folder / "project" / name
+        place.mkdir(parents=True, exist_ok=True)
+        _mount("--bind", str(place), str(place))
+        try:
+            _mount("-o", "remount,bind,ro", str(place))
+            yield
+        finally:
+            run(Path.cwd(), "umount", "--lazy", str(place))
+
+    return fault
+
+
+cache_read_only = read_only_below(".dvc/cache")
 
 
 def unfinished_copy(source: Path, folder: Path, stage: str) -> None:
@@ -117,8 +134,8 @@ def entry(folder: Path, stage: str) -> Any:
     return yaml.safe_load((folder / "dvc.lock").read_text(encoding="utf-8"))["stages"].get(stage)
 
 
-def suffer(source: Path, place: Path, stage: str, fault: Fault) -> dict[str, Any]:
-    """Run ``stage`` under ``fault`` and again without; what it said, and what was wrong, if anything."""
+def suffer(source: Path, place: Path, stage: str, name: str, fault: Fault) -> dict[str, Any]:
+    """Run ``stage`` under a ``fault`` of that ``name`` and again without; what it said, and what was wrong."""
     by_dvc = fault is cache_read_only
     command = dvc("repro", stage) if by_dvc else [sys.executable, "-B", "-m", f"stages.{stage}"]
     with mounted(place) as disk:
@@ -131,7 +148,7 @@ def suffer(source: Path, place: Path, stage: str, fault: Fault) -> dict[str, Any
         text = done.stderr.decode(errors="replace").replace(f"{project}/", "")  # results hold no temporary names
         said = [line for line in re.split(r"[\r\n]+", text) if line.strip()]
         wrong = faults_of(done.returncode, said, leftovers(project), by_dvc)
-        if not by_dvc and done.returncode not in ({1} if fault is read_only else {0, 1}):
+        if not by_dvc and done.returncode not in ({0, 1} if "left" in name else {1}):
             wrong.append(f"exit code {done.returncode}")
         run(project, *dvc("repro", stage))
         if entry(project, stage) != entry(source, stage):
@@ -164,6 +181,7 @@ def measure(options: argparse.Namespace) -> None:
         (stage, f"{left} kB left", full(left)) for stage in stages for left in LEFT[stage]
     ]
     cases += [(stage, "read-only", read_only) for stage in stages]
+    cases += [(stage, f"{OUTPUT[stage]} read-only", read_only_below(OUTPUT[stage])) for stage in stages]
     cases += [(stage, "cache read-only", cache_read_only) for stage in stages if stage in ("split", "export_onnx")]
     found: dict[str, dict[str, Any]] = {}
     with scratch_folder("faults") as scratch:
@@ -176,13 +194,12 @@ def measure(options: argparse.Namespace) -> None:
                 bar.update()
             for stage, name, fault in cases:
                 bar.set_postfix_str(f"{stage}, {name}")
-                found[f"{stage}, {name}"] = suffer(source, scratch / "disk", stage, fault)
+                found[f"{stage}, {name}"] = suffer(source, scratch / "disk", stage, name, fault)
                 bar.update()
     wrong = [f"{name}: {', '.join(case['wrong'])}" for name, case in found.items() if case["wrong"]]
     for name, case in found.items():
         print(f"{name}: {case['code']}, {' '.join(case['said']) or 'room enough'}")
-    if not options.only:
-        print(f"written to {write_result('faults', {'cases': found, 'wrong': wrong})}")
+    write_if_whole("faults", {"cases": found, "wrong": wrong}, not options.only)
     if wrong:
         sys.exit(f"error: {len(wrong)} of {len(found)} faults are met wrongly:\n{summary_of(wrong)}")
 

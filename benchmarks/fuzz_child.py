@@ -3,7 +3,7 @@
     python -m benchmarks.fuzz_child KIND MODEL
 
 Says that it is ready, then reads one path a line and prints one JSON object a line: what came of it, seconds of
-processor time, peak memory in MB.
+processor time, peak memory in MB, seconds of waiting.
 """
 
 import contextlib
@@ -177,6 +177,11 @@ def _peak_mb() -> float:
     return next(int(line.split()[1]) / 1000 for line in text.splitlines() if line.startswith("VmHWM"))
 
 
+def _queued() -> float:
+    """Seconds in which the main thread could have computed, had others left it a core."""
+    return int(Path("/proc/self/schedstat").read_text(encoding="utf-8").split()[1]) / 1e9
+
+
 def main() -> None:
     """Serve paths until standard input ends."""
     kind, model = sys.argv[1:]
@@ -187,10 +192,12 @@ def main() -> None:
     print(READY, file=reports, flush=True)
     for line in sys.stdin:
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-        begin = time.process_time()
+        begun, used, queued = time.monotonic(), time.process_time(), _queued()
         outcome = _outcome(target, Path(line.rstrip("\n")))
-        seconds = time.process_time() - begin
-        print(json.dumps({"outcome": outcome, "seconds": seconds, "peak_mb": _peak_mb()}), file=reports, flush=True)
+        seconds = time.process_time() - used
+        waited = time.monotonic() - begun - seconds - (_queued() - queued)
+        report = {"outcome": outcome, "seconds": seconds, "peak_mb": _peak_mb(), "waited": max(waited, 0.0)}
+        print(json.dumps(report), file=reports, flush=True)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-#: Seconds of processor time that one file may take.
+#: Seconds of processor time that one file may take, and seconds that its reader may wait without using any.
 MOST_SECONDS = 5.0
 
 #: Peak memory in MB (10^6 bytes) of the whole process, Python and its libraries included, that one file may cause.
@@ -28,6 +28,7 @@ class Report:
     outcome: str
     seconds: float
     peak_mb: float
+    waited: float = 0.0  #: seconds on the clock in which it neither computed nor waited for a core
 
     @property
     def finding(self) -> str | None:
@@ -36,6 +37,8 @@ class Report:
             return self.outcome
         if self.seconds > MOST_SECONDS:
             return f"finding: took {self.seconds:.1f} s of processor time"
+        if self.waited > MOST_SECONDS:
+            return f"finding: waited {self.waited:.1f} s"
         if self.peak_mb > MOST_MB:
             return f"finding: took {self.peak_mb:.0f} MB"
         return None

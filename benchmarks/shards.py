@@ -3,13 +3,13 @@
     nice -n 19 python -m benchmarks.shards FOLDER                  # 10⁵ images of 128 px: 0.9 GB, 12 minutes of a core
     python -m benchmarks.shards FOLDER --images-per-class 40       # whether it works, in a minute; writes no result
 
-Draws what is missing in FOLDER/shards (`semdefect.shards`; a run that was stopped goes on), unpacks the first shards to
-FOLDER/folders, and measures both: files and bytes, reading in stored and in random order with files dropped from the
-page cache before, listing, `dvc add` and `dvc status` in a repository of their own, and time and memory of the
-manifest. Figures of 10⁴ images or more go to benchmarks/results/shards.json, which says of how many they are.
+Draws what is missing in FOLDER/shards (`semdefect.shards`; a run that was stopped goes on), draws some images from all
+over it once more and compares the bytes, unpacks the first shards to FOLDER/folders, and measures both: files and
+bytes, reading in stored and in random order with files dropped from the page cache before, listing, `dvc add` and `dvc
+status` in a repository of their own, and time and memory of the manifest. Figures of 10⁵ images go to
+benchmarks/results/shards.json.
 
-Processor seconds stand beside seconds of wall time, since other work on the machine stretches these. The rate of
-drawing is that between the first shard's time stamp and the last one's, and so of the machine as it was shared then.
+Processor seconds stand beside seconds of wall time, since other work on the machine stretches these.
 """
 
 import argparse
@@ -27,20 +27,20 @@ import numpy as np
 from joblib.externals.loky import get_reusable_executor
 
 from benchmarks import smoke
-from benchmarks.environment import run_benchmark, write_result
-from semdefect.archive import members, open_image
-from semdefect.balance import draw_image, plan
+from benchmarks.environment import run_benchmark, write_if_whole
+from semdefect import CLASSES
+from semdefect.archive import members, open_image, read_member
+from semdefect.balance import Job, draw_image, plan
 from semdefect.edge.options import whole
+from semdefect.errors import UserError
 from semdefect.manifest import Row, read_manifest
 from semdefect.params import load_params
-from semdefect.shards import PER_SHARD, rows_of, stream, write_shards
+from semdefect.shards import PER_SHARD, rows_of, shards_of, stream, write_shards
 from semdefect.startup import start_again
 
 DEFAULTS = {"images_per_class": 12_500, "image_size": 128, "compared": 10_000}
-#: Images that are timed while they are drawn, and read in random order.
+#: Images that are drawn once more, and read in random order.
 DRAWN, AT_RANDOM = 160, 2_000
-#: Fewer images than this are no measurement.
-QUOTED = 10_000
 
 
 class Timed:
@@ -168,17 +168,20 @@ def manifest(path: Path) -> dict[str, Any]:
     }
 
 
-def drawing(jobs: Sequence[Any], shards: Sequence[Path], size: int) -> dict[str, Any]:
-    """Rate of drawing and packing: by this core alone, and that of the whole run, by the shards' time stamps."""
+def drawn_again(jobs: Sequence[Job], folder: Path, size: int) -> dict[str, Any]:
+    """Rate at which one core draws some of ``jobs`` from all over the shards in ``folder``.
+
+    Raises:
+        UserError: an image has not the bytes that are in its shard.
+    """
+    shards = {job.path: folder / name for name, own in shards_of(jobs, PER_SHARD).items() for job in own}
     chosen = jobs[:: max(1, len(jobs) // DRAWN)]
     with Timed() as timed:
-        for job in chosen:
-            draw_image(job, size)
-    stamps = sorted(shard.stat().st_mtime for shard in shards)
-    seconds = stamps[-1] - stamps[0]
-    images = len(jobs) * (len(shards) - 1) / len(shards)
-    whole_run = {"images": images, "seconds": seconds, "images_per_second": images / seconds} if seconds else None
-    return {"one_core": timed.figures(len(chosen)), "whole_run": whole_run}
+        images = [draw_image(job, size)[1] for job in chosen]
+    for job, png in zip(chosen, images, strict=True):
+        if read_member(shards[job.path], job.path) != png:
+            raise UserError(f"{shards[job.path]}/{job.path} is not the image that is drawn now: remove {folder}")
+    return timed.figures(len(chosen))
 
 
 def measure(folder: Path, images_per_class: int, image_size: int, compared: int) -> dict[str, Any]:
@@ -187,11 +190,15 @@ def measure(folder: Path, images_per_class: int, image_size: int, compared: int)
     settings = params.synthesize.model_copy(update={"images_per_class": images_per_class})
     jobs = plan([], settings, params.base.seed)
     sharded, folders = folder / "shards", folder / "folders"
-    path = write_shards(sharded, jobs, image_size, PER_SHARD, settings.workers, settings.dask_scheduler)
-    get_reusable_executor().shutdown(wait=True)  # else what drew is counted where it ends, minutes later
+    kept = PER_SHARD * len(list(sharded.glob("*.tar")))
+    with Timed() as drawn:
+        path = write_shards(sharded, jobs, image_size, PER_SHARD, settings.workers, settings.dask_scheduler)
+        get_reusable_executor().shutdown(wait=True)  # else what drew is counted where it ends, minutes later
     shards = sorted(sharded.glob("*.tar"))
     found: dict[str, Any] = {"manifest": manifest(path), "image_size": image_size, "images_per_shard": PER_SHARD}
-    found["drawing"] = drawing(jobs, shards, image_size)
+    found["drawing"] = {"one_core": drawn_again(jobs, sharded, image_size)}
+    if kept < len(jobs):
+        found["drawing"]["this_run"] = drawn.figures(len(jobs) - kept)
     shutil.rmtree(folders, ignore_errors=True)
     first = shards[: -(-compared // PER_SHARD)]
     with Timed() as unpacked:
@@ -225,8 +232,7 @@ def run(options: argparse.Namespace) -> None:
     """Measure, print, write."""
     found = measure(options.folder, **{key: getattr(options, key) for key in DEFAULTS})
     print(text(found))
-    if found["images"] >= QUOTED:
-        print(f"written to {write_result('shards', found)}")
+    write_if_whole("shards", found, found["images"] >= len(CLASSES) * DEFAULTS["images_per_class"])
 
 
 def parser() -> argparse.ArgumentParser:

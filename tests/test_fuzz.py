@@ -94,6 +94,21 @@ def test_time_and_memory_are_bounded():
     assert Report("answer", 4.9, 1499).finding is None
     assert "5.1 s" in str(Report("answer", 5.1, 10).finding)
     assert "1501 MB" in str(Report("refused", 0.1, 1501).finding)
+    assert "waited 5.1 s" in str(Report("refused", 0.1, 10, 5.1).finding)
+
+
+def test_a_reader_that_sleeps_is_told_from_one_that_computes():
+    program = """
+import sys, time
+from benchmarks import fuzz_child
+fuzz_child.TARGETS["image"] = lambda model: lambda path: time.sleep(float(path.name)) or "answer"
+sys.argv = ["", "image", ""]
+fuzz_child.main()
+"""
+    with Worker("image", Path()) as worker:
+        worker._command = [sys.executable, "-c", program]
+        report = worker.read(Path("0.4"))
+    assert report.outcome == "answer" and report.waited > 0.3 and report.seconds < 0.3
 
 
 def test_dear_files_are_small():

@@ -103,6 +103,8 @@ def test_a_fault_is_met_by_one_sentence(code, said, left, wrong):
 def test_a_stop_is_met_at_once_by_one_sentence():
     right = stops.End("split", "SIGTERM", 1.0, 0.5, 130, False, ["stopped; run it again"], [])
     assert right.faults() == []
+    ignored = stops.End("split", "SIGTERM", 1.0, 30.0, 0, False, [], [])
+    assert [fault.split(": ", 1)[1] for fault in ignored.faults()] == ["30.0 s"]
     wrong = stops.End("split", "SIGTERM", 1.0, 2.5, 1, False, ["Traceback", "OSError"], ["python"])
     assert [fault.split(": ", 1)[1] for fault in wrong.faults()] == [
         "exit code 1", "2.5 s", "a traceback", "2 lines", "left: python"
