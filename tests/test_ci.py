@@ -80,6 +80,12 @@ def test_lint_and_tests_run_as_at_home():
     assert set(versions) == {"3.11"}
 
 
+def test_holes_are_asked_for_as_at_home():
+    recipe = (ROOT / "Makefile").read_text(encoding="utf-8").split("\naudit: ")[1].split("\n\n")[0]
+    asked = " ".join(recipe.partition("@")[2].replace("\\\n", " ").split())
+    assert commands("audit").splitlines()[-1] == asked.replace("$(AUDIT)", "pypi")
+
+
 @pytest.mark.parametrize("name", ["lock_check", "pr_report"])
 def test_the_packages_that_a_job_installs_are_those_that_its_module_imports(name):
     job = {"lock_check": "lock", "pr_report": "report"}[name]
