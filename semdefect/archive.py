@@ -20,7 +20,7 @@ from semdefect.errors import UserError
 REMEMBERED = 128
 #: Larger members are refused unread: a picture of 1024 x 1024 gray values takes 1 MiB at most.
 MAX_MEMBER = 2**22
-#: Archives of more files are refused: each takes a header to walk and a name to remember, of all that are open at once.
+#: Archives of more files and folders are refused: each takes a header to walk, and a name to remember.
 MAX_MEMBERS = 20_000
 _BLOCK = tarfile.BLOCKSIZE
 
@@ -104,7 +104,7 @@ def members(archive: Path, length: int, changed: int) -> dict[str, tuple[int, in
             if header.isreg():
                 found[header.name] = (start, header.size)
             offset = start + -(-header.size // _BLOCK) * _BLOCK
-    raise UserError(f"{archive}: has more than {MAX_MEMBERS} files, which no archive of images has; write it again")
+    raise UserError(f"{archive}: has more than {MAX_MEMBERS} entries; write it with fewer --images-per-shard")
 
 
 def _damaged(archive: Path, offset: int) -> UserError:
