@@ -32,7 +32,10 @@ def write_result(name: str, figures: dict[str, Any]) -> Path:
 
 def write_if_whole(name: str, figures: dict[str, Any], whole: bool) -> None:
     """`write_result` of a ``whole`` run; one of fewer cases or of another seed leaves the committed file alone."""
-    print(f"written to {write_result(name, figures)}" if whole else f"{RESULTS / name}.json is of a larger run: kept")
+    if whole:
+        print(f"written to {write_result(name, figures)}")
+    else:
+        print(f"not written to {RESULTS / name}.json, which is for the run that --help describes")
 
 
 def read_result(path: Path, *keys: str) -> dict[str, Any]:

@@ -50,6 +50,8 @@ OUTPUT = {
 SIZE = 400
 #: A fault in the mounted folder, as long as the block lasts.
 Fault = Callable[[Path], Any]
+#: Exit codes that are right: of a stage that may find room enough, of one that cannot write, of DVC.
+ROOM, NONE, BY_DVC = (0, 1), (1,), (1, 255)
 
 
 @contextmanager
@@ -134,8 +136,8 @@ def entry(folder: Path, stage: str) -> Any:
     return yaml.safe_load((folder / "dvc.lock").read_text(encoding="utf-8"))["stages"].get(stage)
 
 
-def suffer(source: Path, place: Path, stage: str, name: str, fault: Fault) -> dict[str, Any]:
-    """Run ``stage`` under a ``fault`` of that ``name`` and again without; what it said, and what was wrong."""
+def suffer(source: Path, place: Path, stage: str, fault: Fault, codes: tuple[int, ...]) -> dict[str, Any]:
+    """Run ``stage`` under ``fault``, to end with one of ``codes``, and again without; what it said, what is wrong."""
     by_dvc = fault is cache_read_only
     command = dvc("repro", stage) if by_dvc else [sys.executable, "-B", "-m", f"stages.{stage}"]
     with mounted(place) as disk:
@@ -148,7 +150,7 @@ def suffer(source: Path, place: Path, stage: str, name: str, fault: Fault) -> di
         text = done.stderr.decode(errors="replace").replace(f"{project}/", "")  # results hold no temporary names
         said = [line for line in re.split(r"[\r\n]+", text) if line.strip()]
         wrong = faults_of(done.returncode, said, leftovers(project), by_dvc)
-        if not by_dvc and done.returncode not in ({0, 1} if "left" in name else {1}):
+        if done.returncode not in codes:
             wrong.append(f"exit code {done.returncode}")
         run(project, *dvc("repro", stage))
         if entry(project, stage) != entry(source, stage):
@@ -177,12 +179,13 @@ def faults_of(code: int, said: list[str], left: list[str], by_dvc: bool) -> list
 def measure(options: argparse.Namespace) -> None:
     """Make every fault, tell, write."""
     stages = [options.only] if options.only else list(STAGES)
-    cases: list[tuple[str, str, Fault]] = [
-        (stage, f"{left} kB left", full(left)) for stage in stages for left in LEFT[stage]
+    cases: list[tuple[str, str, Fault, tuple[int, ...]]] = [
+        (stage, f"{left} kB left", full(left), ROOM) for stage in stages for left in LEFT[stage]
     ]
-    cases += [(stage, "read-only", read_only) for stage in stages]
-    cases += [(stage, f"{OUTPUT[stage]} read-only", read_only_below(OUTPUT[stage])) for stage in stages]
-    cases += [(stage, "cache read-only", cache_read_only) for stage in stages if stage in ("split", "export_onnx")]
+    cases += [(stage, "read-only", read_only, NONE) for stage in stages]
+    cases += [(stage, f"{OUTPUT[stage]} read-only", read_only_below(OUTPUT[stage]), NONE) for stage in stages]
+    cached = [stage for stage in stages if stage in ("split", "export_onnx")]
+    cases += [(stage, "cache read-only", cache_read_only, BY_DVC) for stage in cached]
     found: dict[str, dict[str, Any]] = {}
     with scratch_folder("faults") as scratch:
         source = lay_out(scratch / "whole")
@@ -192,9 +195,9 @@ def measure(options: argparse.Namespace) -> None:
                 bar.set_postfix_str(f"{stage}, without a fault")
                 run(source, *dvc("repro", stage))
                 bar.update()
-            for stage, name, fault in cases:
+            for stage, name, fault, codes in cases:
                 bar.set_postfix_str(f"{stage}, {name}")
-                found[f"{stage}, {name}"] = suffer(source, scratch / "disk", stage, name, fault)
+                found[f"{stage}, {name}"] = suffer(source, scratch / "disk", stage, fault, codes)
                 bar.update()
     wrong = [f"{name}: {', '.join(case['wrong'])}" for name, case in found.items() if case["wrong"]]
     for name, case in found.items():

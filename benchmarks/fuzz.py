@@ -8,7 +8,8 @@ Images of all formats go through `semdefect classify` (every 25th through `semde
 archives of images through what reads them. Equal seeds give equal files. A finding is: an exception that is no
 UserError, a message that is not one sentence with the file's name, a dead process, more than 5 s of processor time or
 5 s of waiting, more than 1500 MB of peak memory.
-A run of that size and seed 0 writes benchmarks/results/fuzz.json; ends with 1 where something was found.
+A run of 10 000 images and 1000 files or more, with seed 0, writes benchmarks/results/fuzz.json. Ends with 1 where
+something was found.
 """
 
 import argparse

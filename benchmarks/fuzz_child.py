@@ -178,8 +178,9 @@ def _peak_mb() -> float:
 
 
 def _queued() -> float:
-    """Seconds in which the main thread could have computed, had others left it a core."""
-    return int(Path("/proc/self/schedstat").read_text(encoding="utf-8").split()[1]) / 1e9
+    """Seconds in which this process's threads could have computed, had others left them a core."""
+    threads = Path("/proc/self/task").glob("*/schedstat")
+    return sum(int(thread.read_text(encoding="utf-8").split()[1]) for thread in threads) / 1e9
 
 
 def main() -> None:

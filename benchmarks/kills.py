@@ -7,7 +7,7 @@ SIGKILL at random moments of a seed: between a stage's first instruction and the
 Killed are in turn the whole process group (as by a power cut), the process of the stage alone (as by the kernel where
 memory is short), one worker process, or DVC alone, which leaves the stage to itself. `dvc repro` follows each time, and
 nothing else: no file is removed or mended, but where a stage that has ended is to be killed again, which starts it from
-nothing. Compares every output at the end; so many kills of seed 0 write benchmarks/results/kills.json. Exit code 0
+nothing. Compares every output at the end; 30 kills or more of seed 0 write benchmarks/results/kills.json. Exit code 0
 where all are the same.
 """
 
@@ -233,7 +233,10 @@ def _done(folder: Path) -> set[str]:
     try:
         return set(yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]) if lock.exists() else set()
     except (yaml.YAMLError, TypeError, KeyError):
-        raise UserError(f"{lock} is half of one: DVC, which writes it in place, was killed meanwhile") from None
+        raise UserError(
+            "DVC was killed while it wrote dvc.lock, which it does in place, and left half of it "
+            "(docs/reproducibility.md says what to do then): start again with another --seed"
+        ) from None
 
 
 def _undo(folder: Path, lock: bytes) -> None:

@@ -6,10 +6,11 @@
 Draws what is missing in FOLDER/shards (`semdefect.shards`; a run that was stopped goes on), draws some images from all
 over it once more and compares the bytes, unpacks the first shards to FOLDER/folders, and measures both: files and
 bytes, reading in stored and in random order with files dropped from the page cache before, listing, `dvc add` and `dvc
-status` in a repository of their own, and time and memory of the manifest. Figures of 10⁵ images go to
-benchmarks/results/shards.json.
+status` in a repository of their own, and time and memory of the manifest. Figures of 10⁵ images or more, of 128 px, go
+to benchmarks/results/shards.json.
 
-Processor seconds stand beside seconds of wall time, since other work on the machine stretches these.
+Processor seconds stand beside seconds of wall time, since other work on the machine stretches these. The rate of the
+whole run is told only where it was not stopped, and knows nothing of the processor seconds of a Dask cluster.
 """
 
 import argparse
@@ -28,14 +29,14 @@ from joblib.externals.loky import get_reusable_executor
 
 from benchmarks import smoke
 from benchmarks.environment import run_benchmark, write_if_whole
-from semdefect import CLASSES
 from semdefect.archive import members, open_image, read_member
+from semdefect.atomic import remove_unfinished
 from semdefect.balance import Job, draw_image, plan
 from semdefect.edge.options import whole
 from semdefect.errors import UserError
 from semdefect.manifest import Row, read_manifest
 from semdefect.params import load_params
-from semdefect.shards import PER_SHARD, rows_of, shards_of, stream, write_shards
+from semdefect.shards import PER_SHARD, is_whole, rows_of, shards_of, stream, write_shards
 from semdefect.startup import start_again
 
 DEFAULTS = {"images_per_class": 12_500, "image_size": 128, "compared": 10_000}
@@ -180,7 +181,9 @@ def drawn_again(jobs: Sequence[Job], folder: Path, size: int) -> dict[str, Any]:
         images = [draw_image(job, size)[1] for job in chosen]
     for job, png in zip(chosen, images, strict=True):
         if read_member(shards[job.path], job.path) != png:
-            raise UserError(f"{shards[job.path]}/{job.path} is not the image that is drawn now: remove {folder}")
+            raise UserError(
+                f"{shards[job.path]}/{job.path} is damaged, or drawing it does not give the same bytes twice"
+            )
     return timed.figures(len(chosen))
 
 
@@ -190,15 +193,16 @@ def measure(folder: Path, images_per_class: int, image_size: int, compared: int)
     settings = params.synthesize.model_copy(update={"images_per_class": images_per_class})
     jobs = plan([], settings, params.base.seed)
     sharded, folders = folder / "shards", folder / "folders"
-    kept = PER_SHARD * len(list(sharded.glob("*.tar")))
+    begun = any(is_whole(sharded / name, own) for name, own in shards_of(jobs, PER_SHARD).items())
+    remove_unfinished(sharded)
     with Timed() as drawn:
         path = write_shards(sharded, jobs, image_size, PER_SHARD, settings.workers, settings.dask_scheduler)
         get_reusable_executor().shutdown(wait=True)  # else what drew is counted where it ends, minutes later
-    shards = sorted(sharded.glob("*.tar"))
+    shards = sorted(sharded.glob("shard-*.tar"))
     found: dict[str, Any] = {"manifest": manifest(path), "image_size": image_size, "images_per_shard": PER_SHARD}
     found["drawing"] = {"one_core": drawn_again(jobs, sharded, image_size)}
-    if kept < len(jobs):
-        found["drawing"]["this_run"] = drawn.figures(len(jobs) - kept)
+    if not begun:
+        found["drawing"]["whole_run"] = drawn.figures(len(jobs))
     shutil.rmtree(folders, ignore_errors=True)
     first = shards[: -(-compared // PER_SHARD)]
     with Timed() as unpacked:
@@ -232,7 +236,9 @@ def run(options: argparse.Namespace) -> None:
     """Measure, print, write."""
     found = measure(options.folder, **{key: getattr(options, key) for key in DEFAULTS})
     print(text(found))
-    write_if_whole("shards", found, found["images"] >= len(CLASSES) * DEFAULTS["images_per_class"])
+    asked = {key: getattr(options, key) for key in DEFAULTS}
+    many = asked["images_per_class"] >= DEFAULTS["images_per_class"]
+    write_if_whole("shards", found, many and asked | {"images_per_class": DEFAULTS["images_per_class"]} == DEFAULTS)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,7 +1,7 @@
 """A data set as tar archives of a thousand images instead of a thousand files each, behind the same manifest.
 
     python -m semdefect.shards FOLDER --images-per-class 12500
-    rm -r data/synthetic && python -m semdefect.shards data/synthetic   # then stages.split, stages.train_teacher
+    python -m semdefect.shards data/synthetic         # once removed; then stages.split, stages.train_teacher and so on
 
 Writes what `synthesize` would write with the same parameters, to FOLDER/shard-000000.tar and so on, beside each the
 rows of its images, and last FOLDER/manifest.csv, whose paths read shard-000000.tar/bridge/00042_rendered.png. A run
@@ -54,7 +54,7 @@ def write_shards(
     Args:
         folder: of shards and manifest; whole shards of an earlier run with the same arguments are kept.
         size: side in px.
-        per_shard: images of an archive; the last one may hold fewer.
+        per_shard: images of an archive, at most `MAX_MEMBERS`; the last one may hold fewer.
         workers: processes that draw; 0 for every core.
         scheduler: as in `semdefect.cluster.in_parallel`.
 
@@ -62,9 +62,11 @@ def write_shards(
         Path of the manifest.
 
     Raises:
-        UserError: the folder holds shards of other arguments, a base image cannot be read, or the cluster cannot be
-            used.
+        UserError: the folder holds shards of other arguments or a data set of unknown origin, a base image cannot be
+            read, or the cluster cannot be used.
     """
+    if per_shard > MAX_MEMBERS:
+        raise UserError(f"{per_shard} images are too many for an archive: at most {MAX_MEMBERS}")
     shards = shards_of(jobs, per_shard)
     _require_same_origin(folder, jobs, size, per_shard)
     missing = {name: own for name, own in shards.items() if not is_whole(folder / name, own)}
@@ -105,19 +107,22 @@ def draw_shard(name: str, jobs: list[Job], size: int, bases: Bases) -> tuple[str
 
 def is_whole(shard: Path, jobs: list[Job]) -> bool:
     """Whether an archive is there with all images of ``jobs``, and beside it the rows that say so."""
-    wanted = [(job.path, job.seed) for job in jobs]
+    wanted = [(f"{shard.name}/{job.path}", job.label, job.seed) for job in jobs]
     try:
         status = shard.stat()
         found = members(shard, status.st_size, status.st_mtime_ns)
-        rows = read_manifest(rows_of(shard), shard.parent)
-        listed = [(row.path.removeprefix(f"{shard.name}/"), row.seed) for row in rows]
-        return listed == wanted and found.keys() == dict(wanted).keys()
+        rows = [(row.path, row.label, row.seed) for row in read_manifest(rows_of(shard), shard.parent)]
+        return rows == wanted and found.keys() == {job.path for job in jobs}
     except (FileNotFoundError, UserError):
         return False
 
 
 def _require_same_origin(folder: Path, jobs: Iterable[Job], size: int, per_shard: int) -> None:
-    """Note down what the shards are made from, or compare with what an earlier run noted down."""
+    """Note down what the shards are made from, or compare with what an earlier run noted down.
+
+    Raises:
+        UserError: that is something else, or there is a data set of which nothing is noted down.
+    """
     content = cache(lambda path: hashlib.sha256(path.read_bytes()).hexdigest())  # once for all children
     plan_of = [
         (job.path, job.seed, job.base and (job.base.source_id, job.base.group, content(job.base.path))) for job in jobs

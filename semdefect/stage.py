@@ -29,8 +29,11 @@ from semdefect.startup import STOPPED, leave, tell
 _WRITTEN = ("data/splits", "models", "metrics", ".scratch")
 #: Seconds that a stopped stage has to tidy up, before it is ended without.
 _PATIENCE = 1.3
-#: Number of this process among those of one training on this machine, by who starts them.
-_LOCAL_RANKS = ("LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "MV2_COMM_WORLD_LOCAL_RANK")
+#: Number of this process among those of one training: on this machine, or where that is not told, of all.
+_RANKS = (
+    *("LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "MV2_COMM_WORLD_LOCAL_RANK"),
+    *("RANK", "PMI_RANK"),
+)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -173,7 +176,8 @@ def _once(program: str) -> Iterator[None]:
 
     A stage outlives DVC where DVC alone is killed, and would write between what the next `dvc repro` writes.
     """
-    if any(os.environ.get(name, "0") not in ("", "0") for name in _LOCAL_RANKS):  # the first one holds the lock
+    told = [os.environ.get(name, "") for name in _RANKS]
+    if next((rank for rank in told if rank not in ("", "-1")), "0") != "0":  # the first one holds the lock
         yield
         return
     taken = f"{program} is running in this folder, perhaps since DVC was killed"

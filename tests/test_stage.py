@@ -82,14 +82,28 @@ def test_a_stage_runs_once_at_a_time_in_a_folder(monkeypatch, tmp_path):
     with FileLock(tmp_path / ".scratch/stage.lock"), pytest.raises(SystemExit) as end:
         call(lambda params: None, monkeypatch, "--params", PARAMS)
     assert end.value.code.startswith("error: stage is running in this folder")
-    monkeypatch.setenv("RANK", "2")  # the first process of another machine, whose folder this may not be
-    for rank in ("", "0"):
-        monkeypatch.setenv("LOCAL_RANK", rank)
-        with FileLock(tmp_path / ".scratch/stage.lock"), pytest.raises(SystemExit):
-            call(lambda params: None, monkeypatch, "--params", PARAMS)
-    monkeypatch.setenv("LOCAL_RANK", "1")  # another process of one training on this machine
+
+
+@pytest.mark.parametrize(
+    ("ranks", "first"),
+    [
+        ({}, True),
+        ({"RANK": "2", "LOCAL_RANK": "0"}, True),  # of another machine, with a folder of its own
+        ({"RANK": "3", "LOCAL_RANK": "1"}, False),
+        ({"OMPI_COMM_WORLD_LOCAL_RANK": "1"}, False),
+        ({"PMI_RANK": "1"}, False),  # by srun, which does not tell which of this machine's it is
+        ({"LOCAL_RANK": "-1", "RANK": ""}, True),  # accelerate's word for a single one
+    ],
+)
+def test_the_first_process_of_a_machine_holds_the_lock(monkeypatch, tmp_path, ranks, first):
+    for name, rank in ranks.items():
+        monkeypatch.setenv(name, rank)
     with FileLock(tmp_path / ".scratch/stage.lock"):
-        call(lambda params: None, monkeypatch, "--params", PARAMS)
+        if first:
+            with pytest.raises(SystemExit, match="stage is running in this folder"):
+                call(lambda params: None, monkeypatch, "--params", PARAMS)
+        else:
+            call(lambda params: None, monkeypatch, "--params", PARAMS)
 
 
 def test_what_a_killed_run_left_goes_first(monkeypatch, tmp_path):
