@@ -179,8 +179,11 @@ def _peak_mb() -> float:
 
 def _queued() -> float:
     """Seconds in which this process's threads could have computed, had others left them a core."""
-    threads = Path("/proc/self/task").glob("*/schedstat")
-    return sum(int(thread.read_text(encoding="utf-8").split()[1]) for thread in threads) / 1e9
+    seconds = 0.0
+    for thread in Path("/proc/self/task").glob("*/schedstat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            seconds += int(thread.read_text(encoding="utf-8").split()[1]) / 1e9
+    return seconds
 
 
 def main() -> None:
