@@ -68,7 +68,7 @@ audit: $(READY)  ## do pinned packages have known holes? asks the network; AUDIT
 		--requirement /dev/stdin --no-deps --disable-pip
 
 FUZZ ?= --images 10000 --files 1000 --seed 0
-fuzz: $(READY)  ## feed damaged files to every reader: half an hour; FUZZ="--images 500 --files 100" for less
+fuzz: $(READY)  ## feed damaged files to every reader, for minutes; FUZZ="--images 500 --files 100" for less
 	@python -m benchmarks.fuzz $(FUZZ)
 
 format: $(READY)  ## let ruff format and sort

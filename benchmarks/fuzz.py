@@ -1,6 +1,6 @@
 """Feed damaged files to semdefect: each must give an answer or one clear sentence, in bounded time and memory.
 
-    python -m benchmarks.fuzz --images 10000 --files 1000 --seed 0        # half an hour on one core
+    python -m benchmarks.fuzz --images 10000 --files 1000 --seed 0        # minutes on one idle core
     python -m benchmarks.fuzz --images 300 --files 60 --seed 7 --keep found/
 
 Images of all formats go through `semdefect classify` (every 25th through `semdefect score`), ONNX models through
