@@ -1,6 +1,6 @@
 """A data set in tar shards against the same one in folders of PNG files: writing, listing, reading, hashing.
 
-    nice -n 19 python -m benchmarks.shards FOLDER                  # 10⁵ images of 128 px: 0.9 GB, 12 minutes of a core
+    nice -n 19 python -m benchmarks.shards FOLDER                  # 10⁵ images of 128 px: 0.9 GB, six minutes
     python -m benchmarks.shards FOLDER --images-per-class 40       # whether it works, in a minute; writes no result
 
 Draws what is missing in FOLDER/shards (`semdefect.shards`; a run that was stopped goes on), draws some images from all
