@@ -124,6 +124,15 @@ def leftovers(folder: Path) -> list[str]:
     return sorted(part.as_posix() for part in parts if part.parts[0] not in (".git", ".dvc"))
 
 
+def whole_lock(folder: Path) -> bool:
+    """Whether ``dvc.lock`` is none or a whole one: DVC writes it in place, and a kill within that time breaks it."""
+    lock = folder / "dvc.lock"
+    try:
+        return not lock.exists() or set(yaml.safe_load(lock.read_text(encoding="utf-8"))) == {"schema", "stages"}
+    except (yaml.YAMLError, TypeError):
+        return False
+
+
 def summary_of(names: Sequence[str], most: int = 20) -> str:
     """``names``, one a line, and how many more there are than ``most``."""
     return "\n".join([f"  {name}" for name in names[:most]] + [f"  and {len(names) - most} more"] * (len(names) > most))

@@ -26,11 +26,21 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import yaml
 from tqdm import tqdm
 
 from benchmarks.environment import run_benchmark, write_if_whole
-from benchmarks.smoke import ENVIRONMENT, STAGES, commit, dvc, lay_out, leftovers, run, scratch_folder, summary_of
+from benchmarks.smoke import (
+    ENVIRONMENT,
+    STAGES,
+    commit,
+    dvc,
+    lay_out,
+    leftovers,
+    run,
+    scratch_folder,
+    summary_of,
+    whole_lock,
+)
 from semdefect.edge.options import whole
 from semdefect.errors import UserError
 
@@ -104,7 +114,8 @@ def stop(folder: Path, stage: str, way: str, moment: float) -> End:
         time.sleep(0.3)  # semaphores are removed by a process that sees the end of the others
         said.seek(0)
         lines = [line for line in re.split(r"[\r\n]+", said.read().decode(errors="replace")) if line.strip()]
-    left = [*_session(process.pid), *leftovers(folder), *_broken_lock(folder)]
+    left = [*_session(process.pid), *leftovers(folder)]
+    left += [] if whole_lock(folder) else ["half of dvc.lock, by DVC"]
     return End(stage, way, started - begun, seconds, process.returncode, done, lines, left)
 
 
@@ -153,15 +164,6 @@ def _session(number: int) -> list[str]:
         except (psutil.Error, OSError):
             continue
     return names
-
-
-def _broken_lock(folder: Path) -> list[str]:
-    """``dvc.lock``, where it is half of one: DVC writes it in place, and a stop within that time breaks it."""
-    try:
-        whole = set(yaml.safe_load((folder / "dvc.lock").read_text(encoding="utf-8"))) == {"schema", "stages"}
-    except (yaml.YAMLError, TypeError):
-        whole = False
-    return [] if whole else ["half of dvc.lock, by DVC"]
 
 
 def whole_run(folder: Path, bar: Any) -> dict[str, float]:

@@ -100,6 +100,22 @@ def test_a_fault_is_met_by_one_sentence(code, said, left, wrong):
     assert faults.faults_of(code, said, left, by_dvc=False) == wrong
 
 
+@pytest.mark.parametrize(
+    ("lock", "whole"),
+    [
+        (None, True),
+        ("schema: '2.0'\nstages:\n  split: {}\n", True),
+        ("schema: '2.0'\n", False),
+        ("schema: '2.0'\nstages:\n  split: {cmd", False),
+        ("", False),
+    ],
+)
+def test_a_part_of_dvc_lock_is_told_from_a_whole_one(tmp_path, lock, whole):
+    if lock is not None:
+        (tmp_path / "dvc.lock").write_text(lock)
+    assert smoke.whole_lock(tmp_path) is whole
+
+
 def test_a_stop_is_met_at_once_by_one_sentence():
     right = stops.End("split", "SIGTERM", 1.0, 0.5, 130, False, ["stopped; run it again"], [])
     assert right.faults() == []
