@@ -1,6 +1,6 @@
 """What stages say where the disk is full or nothing can be written, and whether the next run is right.
 
-    python -m benchmarks.faults                     # root on Linux; half an hour on two idle cores
+    python -m benchmarks.faults                     # root on Linux; ten minutes on two idle cores
     python -m benchmarks.faults --only distill
 
 Runs the smoke profile once. Then, for each stage and fault: a copy of that run in a small file system in memory, the
