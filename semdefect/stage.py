@@ -114,6 +114,12 @@ def _require_commit() -> None:
         raise UserError("DVC needs a git repository with a commit: run git init && git add -A && git commit -m start")
 
 
+def _out_of_memory(error: Exception) -> bool:
+    """Whether Python, NumPy or torch got no memory; of a processor's torch says so in words alone."""
+    signs = ("can't allocate memory", "out of memory")
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)
+
+
 @contextmanager
 def orderly(stopped: str, at_once: bool = False) -> Iterator[None]:
     """Leave the program with one clear sentence where the user can mend what is wrong, and in order when it is killed.
@@ -141,6 +147,13 @@ def orderly(stopped: str, at_once: bool = False) -> Iterator[None]:
         sys.exit(
             "error: a worker process was killed, as a rule because memory ran out: close other programs, or have fewer "
             "of them by LOKY_MAX_CPU_COUNT=1 in the environment or, where it is not 0, by synthesize.workers"
+        )
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        sys.exit(
+            "error: memory ran out: less is needed with a smaller batch_size, resolution or fresh_per_class, or with "
+            f"fewer other programs ({' '.join(str(error).split())[:200] or type(error).__name__})"
         )
     except KeyboardInterrupt:
         if at_once:

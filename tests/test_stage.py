@@ -6,8 +6,10 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import psutil
 import pytest
+import torch
 from filelock import FileLock
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from samples import ROOT
@@ -67,6 +69,21 @@ def test_a_full_disk_is_told_with_the_file(monkeypatch):
     with pytest.raises(SystemExit) as end:
         call(work, monkeypatch, "--params", PARAMS)
     assert end.value.code == "error: models/teacher/model.safetensors: No space left on device"
+
+
+@pytest.mark.parametrize("allocate", [np.empty, torch.empty])
+def test_memory_that_runs_out_is_told(monkeypatch, allocate):
+    with pytest.raises(SystemExit) as end:
+        call(lambda params: allocate(10**16), monkeypatch, "--params", PARAMS)
+    assert end.value.code.startswith("error: memory ran out: less is needed with a smaller batch_size")
+
+
+def test_other_faults_of_the_program_are_not_hidden(monkeypatch):
+    def work(params):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        call(work, monkeypatch, "--params", PARAMS)
 
 
 def test_a_killed_worker_is_told(monkeypatch):
