@@ -2,7 +2,7 @@
 
     python -m benchmarks.real_cv --real ../shared/real_sem                        # all folds
     python -m benchmarks.real_cv --real ../shared/real_sem --folds 0              # one
-    python -m benchmarks.real_cv --real ../shared/real_sem --jobs 2               # two at a time: two hours, two cores
+    python -m benchmarks.real_cv --real ../shared/real_sem --jobs 2               # two at a time: one to two hours
     python -m benchmarks.real_cv --real ../shared/real_sem --real-per-class 16    # few real images
     python -m benchmarks.real_cv --real ../shared/real_sem --set distill.alpha=1.0
     python -m benchmarks.real_cv --plot docs/real_images.png                      # the curve, from what is measured

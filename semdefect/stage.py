@@ -116,8 +116,9 @@ def _require_commit() -> None:
 
 def _out_of_memory(error: Exception) -> bool:
     """Whether Python, NumPy or torch got no memory; of a processor's torch says so in words alone."""
-    signs = ("can't allocate memory", "out of memory")
-    return isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)
+    signs = "allocate memory", "out of memory", "not enough memory", "bad_alloc", "alloc_failed", "invalid buffer size"
+    words = str(error).lower()
+    return isinstance(error, MemoryError) or any(sign in words for sign in signs)
 
 
 @contextmanager
@@ -152,8 +153,8 @@ def orderly(stopped: str, at_once: bool = False) -> Iterator[None]:
         if not _out_of_memory(error):
             raise
         sys.exit(
-            "error: memory ran out: less is needed with a smaller batch_size, resolution or fresh_per_class, or with "
-            f"fewer other programs ({' '.join(str(error).split())[:200] or type(error).__name__})"
+            "error: memory ran out: close other programs; a training needs less with a smaller batch_size, resolution "
+            f"or fresh_per_class ({' '.join(str(error).split())[:200] or type(error).__name__})"
         )
     except KeyboardInterrupt:
         if at_once:

@@ -75,7 +75,27 @@ def test_a_full_disk_is_told_with_the_file(monkeypatch):
 def test_memory_that_runs_out_is_told(monkeypatch, allocate):
     with pytest.raises(SystemExit) as end:
         call(lambda params: allocate(10**16), monkeypatch, "--params", PARAMS)
-    assert end.value.code.startswith("error: memory ran out: less is needed with a smaller batch_size")
+    assert end.value.code.startswith("error: memory ran out: close other programs; a training needs less with")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+            "CUDA out of memory. Tried to allocate",
+        ),
+        (RuntimeError("CUDNN_STATUS_ALLOC_FAILED"), "CUDNN_STATUS_ALLOC_FAILED"),
+        (MemoryError(), "MemoryError"),
+    ],
+)
+def test_memory_that_runs_out_elsewhere_is_told(monkeypatch, error, told):
+    def work(params):
+        raise error
+
+    with pytest.raises(SystemExit) as end:
+        call(work, monkeypatch, "--params", PARAMS)
+    assert end.value.code.startswith("error: memory ran out") and told in end.value.code
 
 
 def test_other_faults_of_the_program_are_not_hidden(monkeypatch):
