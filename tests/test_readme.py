@@ -12,7 +12,7 @@ from semdefect.network import sem_weights
 from semdefect.params import Params, check_params
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-EXPERIMENTS = re.findall(r"dvc exp run ((?:-S \S+ ?)+)", README)
+EXPERIMENTS = re.findall(r"dvc exp run ((?:-S \S+ ?)+)", re.sub(r"\\\n +", "", README))
 
 
 SUMMARY = json.loads((ROOT / "metrics/evaluate/summary.json").read_text(encoding="utf-8"))
