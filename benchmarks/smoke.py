@@ -26,6 +26,7 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYT
     "GIT_COMMITTER_NAME": "test",
     "GIT_COMMITTER_EMAIL": "test@example.org",
     "COLUMNS": "200",
+    "DVC_NO_ANALYTICS": "1",  # else a process that outlives each command of DVC opens the repository, and its files
 }
 
 
