@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from semdefect.atomic import replacing
+from semdefect.errors import out_of_memory
 
 SCRATCH = Path(".scratch")
 
@@ -66,6 +67,9 @@ class Checkpoint:
         """Restore the state of an unfinished run with the same ``fingerprint``, else start anew.
 
         A file that cannot be read counts as no checkpoint: the run starts over and says so.
+
+        Raises:
+            RuntimeError: memory ran out; the file stays.
         """
         fresh = Progress(fingerprint)
         initial = {name: copy.deepcopy(module.state_dict()) for name, module in self.modules.items()}
@@ -82,6 +86,8 @@ class Checkpoint:
         except FileNotFoundError:
             return fresh
         except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as broken:
+            if out_of_memory(broken):  # of a good checkpoint, that a run with more memory goes on from
+                raise
             print(f"{self.path} cannot be used ({type(broken).__name__}); training starts from the first epoch")
             for name, module in self.modules.items():
                 module.load_state_dict(initial[name])

@@ -1,4 +1,4 @@
-"""The one exception for mistakes that the user can mend."""
+"""The one exception for mistakes that the user can mend, and how to know memory that ran out."""
 
 
 class UserError(Exception):
@@ -6,3 +6,10 @@ class UserError(Exception):
 
     Command lines print it as ``error: <message>`` on standard error and exit with 1, without a traceback.
     """
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether Python, NumPy or torch got no memory; of a processor's torch says so in words alone."""
+    signs = "allocate memory", "out of memory", "not enough memory", "bad_alloc", "alloc_failed", "invalid buffer size"
+    words = str(error).lower()
+    return isinstance(error, MemoryError) or any(sign in words for sign in signs)

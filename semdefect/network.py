@@ -17,7 +17,7 @@ from torch.nn import functional
 from semdefect import CLASSES
 from semdefect.atomic import replacing
 from semdefect.edge.digest import check_digest
-from semdefect.errors import UserError
+from semdefect.errors import UserError, out_of_memory
 from semdefect.params import LARGEST_RESOLUTION, LEAST_RESOLUTION
 from semdefect.rounding import add_rounding
 
@@ -308,6 +308,8 @@ def _from_file(model: str, resolution: int, path: Path, key: str) -> SemNetwork:
         ours = "semdefect" in declared.about
         network = load_network(path) if ours else SemNetwork(model, resolution, {"file": str(path)})
     except (OSError, SafetensorError, RuntimeError, KeyError) as broken:
+        if out_of_memory(broken):
+            raise
         raise UserError(
             f"{key}: {path} does not hold weights of {model} ({type(broken).__name__}); "
             f"allowed are scratch, sem, imagenet and a .safetensors file"
@@ -376,6 +378,8 @@ def load_network(path: Path) -> SemNetwork:
         network = _described(about)
         network.load_state_dict(load_file(path))
     except (SafetensorError, LookupError, TypeError, ValueError, RuntimeError, AttributeError) as broken:
+        if out_of_memory(broken):
+            raise
         raise UserError(f"{path} is not a checkpoint of this project ({type(broken).__name__})") from None
     return network.eval()
 

@@ -21,7 +21,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from semdefect.atomic import remove_unfinished
-from semdefect.errors import UserError
+from semdefect.errors import UserError, out_of_memory
 from semdefect.params import PARAMS, Params, Shape, load_shaped
 from semdefect.startup import STOPPED, leave, tell
 
@@ -114,13 +114,6 @@ def _require_commit() -> None:
         raise UserError("DVC needs a git repository with a commit: run git init && git add -A && git commit -m start")
 
 
-def _out_of_memory(error: Exception) -> bool:
-    """Whether Python, NumPy or torch got no memory; of a processor's torch says so in words alone."""
-    signs = "allocate memory", "out of memory", "not enough memory", "bad_alloc", "alloc_failed", "invalid buffer size"
-    words = str(error).lower()
-    return isinstance(error, MemoryError) or any(sign in words for sign in signs)
-
-
 @contextmanager
 def orderly(stopped: str, at_once: bool = False) -> Iterator[None]:
     """Leave the program with one clear sentence where the user can mend what is wrong, and in order when it is killed.
@@ -150,7 +143,7 @@ def orderly(stopped: str, at_once: bool = False) -> Iterator[None]:
             "of them by LOKY_MAX_CPU_COUNT=1 in the environment or, where it is not 0, by synthesize.workers"
         )
     except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             raise
         sys.exit(
             "error: memory ran out: close other programs; a training needs less with a smaller batch_size, resolution "

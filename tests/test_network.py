@@ -280,6 +280,19 @@ def test_sem_weights_are_taken_from_the_package_and_missing_ones_named(student, 
     assert weights_hash(STUDENT, "scratch") == "scratch"
 
 
+def test_memory_that_runs_out_is_no_fault_of_the_file(student, tmp_path, monkeypatch):
+    path = tmp_path / "student.safetensors"
+    save_network(student, path)
+
+    def no_memory(*_):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] data. DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(library, "load_file", no_memory)
+    for load in (lambda: load_network(path), lambda: create_network(STUDENT, 48, str(path))):
+        with pytest.raises(RuntimeError, match="can't allocate memory"):
+            load()
+
+
 def test_training_goes_on_from_a_finished_student_without_its_score_of_unknown_images(tmp_path):
     path = tmp_path / "student.safetensors"
     save_network(rounded_network(), path)

@@ -12,7 +12,7 @@ from samples import image_set, params, written
 from timm.optim import create_optimizer_v2
 from torch.optim import SGD
 
-from semdefect import seeds, training
+from semdefect import checkpoint, seeds, training
 from semdefect.checkpoint import Checkpoint, Progress
 from semdefect.device import create_accelerator
 from semdefect.errors import UserError
@@ -285,6 +285,20 @@ def test_a_run_of_another_identity_starts_over(uninterrupted, tmp_path, capsys):
     run(tmp_path, loss=loss)
     assert loss.left == 0
     assert "going on" not in capsys.readouterr().out
+    assert written(tmp_path) == written(uninterrupted)
+
+
+def test_a_good_state_stays_where_memory_runs_out(uninterrupted, tmp_path, monkeypatch, capsys):
+    def no_memory(*_):
+        raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 4096 bytes")
+
+    with pytest.raises(Killed):
+        run(tmp_path, loss=KilledAfter(9))
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="not enough memory"):
+        patched.setattr(checkpoint, "load_file", no_memory)
+        run(tmp_path)
+    run(tmp_path)
+    assert "going on after epoch" in capsys.readouterr().out
     assert written(tmp_path) == written(uninterrupted)
 
 
