@@ -13,8 +13,8 @@ device's code, and the teacher name the classes of the fold's images. The folds 
 near-duplicate (as `synthesize` finds them) is held out does not train. Parameters are params.yaml's but for the split:
 the fold is the test, so that the pipeline keeps none of its own; 15 % of the images it gets validate: they choose the
 best epoch (where there are several), the calibration and how many epochs of agreement there are, and set temperature
-and guard. A fold whose files export_onnx
-refuses, after all that distill does to avoid it (distill.int8_further_epochs), ends the run, as it would end a user's.
+and guard. A fold whose files export_onnx refuses, after all that distill does to avoid it
+(distill.int8_further_epochs), ends the run, as it would end a user's.
 
 Killed and run again it goes on: a finished stage of the same code, data and parameters does not run again, nor do those
 that another run with other parameters for later stages has finished (.scratch/real_cv; may be deleted; the bar of
