@@ -49,7 +49,8 @@ def create_accelerator(base: Base, bf16_pays: bool) -> Accelerator:
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # processors take many times longer over numbers below 1e-38
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # takes time, and nothing here reads such memory
+    # Takes time, and nothing here reads such memory. (torch's stubs do not know it.)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     set_seed(base.seed)
     return accelerator
 
