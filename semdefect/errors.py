@@ -12,4 +12,5 @@ def out_of_memory(error: Exception) -> bool:
     """Whether Python, NumPy or torch got no memory; of a processor's torch says so in words alone."""
     signs = "allocate memory", "out of memory", "not enough memory", "bad_alloc", "alloc_failed", "invalid buffer size"
     words = str(error).lower()
-    return isinstance(error, MemoryError) or any(sign in words for sign in signs)
+    by_word = isinstance(error, RuntimeError) and any(sign in words for sign in signs)  # others may quote a file
+    return isinstance(error, MemoryError) or by_word

@@ -293,6 +293,18 @@ def test_memory_that_runs_out_is_no_fault_of_the_file(student, tmp_path, monkeyp
             load()
 
 
+def test_a_file_that_talks_of_memory_is_a_broken_file(student, tmp_path, monkeypatch):
+    path = tmp_path / "student.safetensors"
+    save_network(student, path)
+
+    def quoting(*_):
+        raise KeyError("out of memory")
+
+    monkeypatch.setattr(library, "load_file", quoting)
+    with pytest.raises(UserError, match=r"student\.safetensors is not a checkpoint of this project \(KeyError\)"):
+        load_network(path)
+
+
 def test_training_goes_on_from_a_finished_student_without_its_score_of_unknown_images(tmp_path):
     path = tmp_path / "student.safetensors"
     save_network(rounded_network(), path)
