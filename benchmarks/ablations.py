@@ -53,6 +53,13 @@ FROM_RANDOM = (
     "distill.start_resolution=64",
     "distill.resolution=112",
 )
+#: What two folds could not tell from nothing, left off at once; the first of the variants also has a constant rate.
+PLAIN = (
+    "distill.ema_decay=0.0",
+    "distill.label_smoothing=0.0",
+    "distill.cell_weight=0.0",
+    "distill.optimizer=adamw",
+)
 
 
 @dataclass(frozen=True)
@@ -114,6 +121,8 @@ VARIANTS = {
     "teacher sees another view": taught(
         *RANDOM_VIEWS, part="teacher sees another view", against="teacher, random views"
     ),
+    "teacher, plain": taught(*PLAIN, part="constant learning rate"),
+    "teacher, plain but for its schedule": taught(*PLAIN),
 }
 Answers = dict[int, dict[str, NDArray[np.float64]]]
 
