@@ -168,6 +168,5 @@ def agreement(
     def later(epoch: int) -> ImageSet:
         return images(recipe.epochs + epoch)
 
-    return agreement_trainer(
-        f"pretrain_{role}_int8", network, task, recipe, later(0), accelerator, seed, later, block=role
-    )
+    key = f"{role}.int8_learning_rate"
+    return agreement_trainer(f"pretrain_{role}_int8", network, task, recipe, later(0), accelerator, seed, later, key)

@@ -125,14 +125,14 @@ def agreement_trainer(
     accelerator: Accelerator,
     seed: int,
     renew: Callable[[int], ImageSet] | None = None,
-    block: str = "distill",
+    rate_key: str = "distill.int8_learning_rate",
     bar: Bar | None = None,
 ) -> AgreementTrainer:
     """An `AgreementTrainer` of ``int8_epochs`` at ``int8_learning_rate``, validated in INT8.
 
     A ``network`` without rounding gets it here, its ranges chosen by some images of ``data``. The other arguments are
-    those of `Trainer`; ``task`` is what the network goes on to learn in FP32 meanwhile, ``block`` the block of
-    parameters that ``recipe`` is, ``bar`` what its validation images have to show.
+    those of `Trainer`; ``task`` is what the network goes on to learn in FP32 meanwhile, ``bar`` what its validation
+    images have to show.
     """
     if not network.rounded:
         network.add_rounding()
@@ -143,8 +143,8 @@ def agreement_trainer(
         "start_resolution": recipe.resolution,
     }
     part = recipe.model_copy(update=changes)
-    loss, key = AgreementLoss(task, recipe.int8_weight), f"{block}.int8_learning_rate"
-    trainer = AgreementTrainer(stage, network, loss, part, data, accelerator, seed, renew, key)
+    loss = AgreementLoss(task, recipe.int8_weight)
+    trainer = AgreementTrainer(stage, network, loss, part, data, accelerator, seed, renew, rate_key)
     if bar and bar.least and bar.further_epochs:
         trainer.bar = bar
     set_precision(trainer.average.module, "int8")  # what is validated

@@ -75,7 +75,7 @@ def load_test_sets(rows: Sequence[Row], params: Evaluate, seed: int) -> dict[str
     sets = {"clean": clean, "noisy": spoilt, "mixed": clean + spoilt}
     if params.fresh_per_class:
         sets["fresh"] = _render(params.fresh_per_class, seed, rows[0].size)
-    real = [row for row in rows if row.origin == "real" and row.family == "original"]
+    real = [row for row in rows if row.original]
     return sets | ({"real": _load(real)} if real else {})
 
 

@@ -222,7 +222,7 @@ class _Judge:
         if correlation > self.correlation:
             phase = phase_agreement(self.small[first], symmetric(self.small[second], symmetry))
         rows, names = (self.rows[first], self.rows[second]), (self.names[first], self.names[second])
-        as_they_came = all(row.origin == "real" and row.family == "original" for row in rows)
+        as_they_came = all(row.original for row in rows)
         grouped = as_they_came and correlation > self.correlation + REAL_MARGIN
         duplicate = phase is not None and (phase > PHASE or grouped)
         return Pair(rows[0].path, rows[1].path, names, symmetry, correlation, phase, tuple(ways), duplicate)

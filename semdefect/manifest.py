@@ -40,6 +40,11 @@ class Row:
     size: int  #: side in px
     bbox: str  #: defect's bounding box ``x0 y0 x1 y1`` in px, or empty
 
+    @property
+    def original(self) -> bool:
+        """A real image as it came, not drawn from one by augmenting."""
+        return self.origin == "real" and self.family == "original"
+
 
 _COLUMNS = ["class" if field.name == "label" else field.name for field in fields(Row)]
 

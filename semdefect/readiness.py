@@ -109,7 +109,7 @@ def evidence(outcomes: Mapping[str, Outcome], test: Sequence[Row]) -> dict[str, 
     found = {"rendered": Calls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))}
     first: dict[str, int] = {}
     for index, row in enumerate(test):
-        if row.origin == "real" and row.family == "original":
+        if row.original:
             first.setdefault(row.group, index)
     return found | ({"real": _calls(outcomes["clean"], sorted(first.values()))} if first else {})
 
