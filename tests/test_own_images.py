@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import yaml
 from PIL import Image
 from project import ENVIRONMENT, Project, copy_project, rows_of
 
@@ -41,6 +42,11 @@ def test_real_images_join_and_are_scored_apart(tmp_path: Path) -> None:
     assert sources["via/mirrored.png"] == sources["bridge/000.png"]
 
     project.commit("with real images")
+    params = yaml.safe_load((project.folder / "params.yaml").read_text())
+    params["distill"]["learning_rate"] = 1e30
+    (project.folder / "params.yaml").write_text(yaml.safe_dump(params))
+    diverged = project.run(sys.executable, "-m", "stages.distill", ok=False)
+    assert "distill.learning_rate (raised by distill.real_rate with the real images) is" in diverged.stderr
     clone = Project(tmp_path / "clone")
     project.run("git", "clone", "-q", str(project.folder), str(clone.folder))
     refused = clone.run(sys.executable, "-m", "stages.synthesize", ok=False)
