@@ -56,8 +56,8 @@ FROM_RANDOM = (
     "distill.start_resolution=64",
     "distill.resolution=112",
 )
-#: What two folds could not tell from nothing at these, left off at once; the first of the variants also has a constant
-#: rate.
+#: What two folds could not tell from nothing at `LOW` rates, left off at once; the first of the variants also has a
+#: constant rate.
 PLAIN = (
     LOW,
     "distill.ema_decay=0.0",

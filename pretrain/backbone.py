@@ -169,4 +169,6 @@ def agreement(
         return images(recipe.epochs + epoch)
 
     key = f"{role}.int8_learning_rate"
-    return agreement_trainer(f"pretrain_{role}_int8", network, task, recipe, later(0), accelerator, seed, later, key)
+    return agreement_trainer(
+        f"pretrain_{role}_int8", network, task, recipe, later(0), accelerator, seed, later, rate_key=key
+    )

@@ -125,7 +125,8 @@ def agreement_trainer(
     accelerator: Accelerator,
     seed: int,
     renew: Callable[[int], ImageSet] | None = None,
-    rate_key: str = "distill.int8_learning_rate",
+    *,
+    rate_key: str,
     bar: Bar | None = None,
 ) -> AgreementTrainer:
     """An `AgreementTrainer` of ``int8_epochs`` at ``int8_learning_rate``, validated in INT8.

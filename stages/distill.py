@@ -59,18 +59,17 @@ TAUGHT, AGREEING, HASTENED = (SCRATCH / f"taught/{name}.safetensors" for name in
 
 def main(params: Params) -> None:
     """Train, or go on with, the run that the parameters, the data and the teacher describe."""
-    real = real_per_class(read_manifest(SPLITS / "train.csv"))
-    recipe, base = params.distill.for_real_images(real), params.base
-    raised = RAISED if recipe != params.distill else ""
-    check_architecture(recipe.model, "mobilenetv3", "distill.model")
+    base = params.base
+    check_architecture(params.distill.model, "mobilenetv3", "distill.model")
     accelerator = create_accelerator(base, bf16_pays=False)
+    recipe, raised = at_real_rates(params.distill, accelerator)
     # The student comes before the teacher, whose making draws random numbers too.
     network = create_network(recipe.model, recipe.resolution, recipe.init, recipe.hub_revision, "distill.init")
     teacher = load_network(TEACHER_MODEL).to(accelerator.device)
     half = use_bf16(base, True)  # the teacher alone
     loss = DistillationLoss(teacher, recipe.alpha, recipe.temperature, recipe.cell_weight, recipe.method, half)
     data = training_images(recipe, STUDENT, base.seed)
-    trainer = Trainer("distill", network, loss, recipe, data, accelerator, base.seed, None, RATE + raised)
+    trainer = Trainer("distill", network, loss, recipe, data, accelerator, base.seed, rate_key=RATE + raised)
     validation = validation_images(recipe)
     hashes = {"teacher": file_sha256(TEACHER_MODEL), "start": weights_hash(recipe.model, recipe.init)}
     hashes |= {"teacher_bf16": str(half)}
@@ -89,19 +88,35 @@ def main(params: Params) -> None:
             file.unlink(missing_ok=True)
 
 
+def at_real_rates(given: Distill, accelerator: Accelerator) -> tuple[Distill, str]:
+    """The recipe at the learning rates that the real images in the training split call for.
+
+    With it comes what messages add to the names of these rates.
+    """
+    real = real_per_class(read_manifest(SPLITS / "train.csv"))
+    recipe = given.for_real_images(real)
+    if recipe == given:
+        return given, ""
+    if accelerator.is_main_process:
+        factor = recipe.learning_rate / given.learning_rate
+        print(f"distill: {real:.3g} real images a class train: learning rates times {factor:.3g}", flush=True)
+    return recipe, RAISED
+
+
 def agree(
     recipe: Distill, base: Base, data: ImageSet, accelerator: Accelerator, least: float, rate_key: str
 ) -> Trainer:
     """The second part: train `TAUGHT` on to `AGREEING`, beside a copy of itself, until INT8 answers as FP32 does.
 
     Its validation images are of the size of the device's, on which ``export_onnx`` demands an agreement of ``least``.
+    ``rate_key`` is what messages call its learning rate.
     """
     validation = validation_images(recipe, side=SIZE)
     copy = load_network(TAUGHT).to(accelerator.device)
     task = DistillationLoss(copy, COPY_ALPHA, COPY_TEMPERATURE, recipe.cell_weight)
     bar = Bar(partial(int8_agreement, threads=base.threads), least, recipe.int8_further_epochs)
     trainer = agreement_trainer(
-        "distill_int8", load_network(TAUGHT), task, recipe, data, accelerator, base.seed, None, rate_key, bar
+        "distill_int8", load_network(TAUGHT), task, recipe, data, accelerator, base.seed, rate_key=rate_key, bar=bar
     )
     judged = {"least": str(least), "runtime": version("onnxruntime"), "script": SCRIPT}
     identity = fingerprint(base, recipe, data, validation, accelerator, start=file_sha256(TAUGHT), **judged)

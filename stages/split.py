@@ -25,7 +25,7 @@ def main(params: Params) -> None:
         figures[name] = {
             "images": len(members),
             "lineage_groups": len({row.group for row in members}),
-            "real_images": sum(row.family == "original" and row.origin == "real" for row in members),
+            "real_images": sum(row.original for row in members),
         }
     write_json(Path("metrics/split/split.json"), figures)
 

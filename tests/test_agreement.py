@@ -55,7 +55,8 @@ def trainer_of(network, bar=None):
     checked = params(distill=RECIPE, base={"threads": 1, "device": "cpu", "precision": "fp32"})
     accelerator = create_accelerator(checked.base, bf16_pays=False)
     task, data = LabelLoss(1.0), image_set(4, 64)
-    return agreement_trainer("agree", network, task, checked.distill, data, accelerator, 0, bar=bar)
+    key = "distill.int8_learning_rate"
+    return agreement_trainer("agree", network, task, checked.distill, data, accelerator, 0, rate_key=key, bar=bar)
 
 
 def rounding_of(network):

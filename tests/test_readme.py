@@ -70,7 +70,7 @@ def test_what_is_said_of_real_images_is_of_the_committed_figures():
         for name in ("int8_agreement", "real_default_int8")
     )
     files, guard = agreement["files"], scored["guard"]
-    same = round(files["student_int8.onnx"]["agreement"] * agreement["images"])  # of a share of four digits
+    same = round(files["student_int8.onnx"]["agreement"] * agreement["images"])  # else rounded twice
     gained = 100 * (files["student_int8.onnx"]["accuracy"] - files["student_fp32.onnx"]["accuracy"])
     wanted = {
         "same class as FP32": f"{100 * same / agreement['images']:.1f} %",
