@@ -32,7 +32,7 @@ repro:  ## run the whole pipeline and print the result
 # 5 GB of memory.
 QUALITY := train_teacher.epochs=16 train_teacher.fresh_per_class=5000 train_teacher.ema_decay=0.9995 \
 	distill.epochs=32 distill.fresh_per_class=5000 distill.ema_decay=0.9995 distill.learning_rate=0.002 \
-	train_teacher.random_views=1.0 distill.random_views=1.0 distill.real_rate=1.0
+	train_teacher.random_views=1.0 distill.random_views=1.0
 
 quality: $(READY)  ## the pipeline with the quality profile: hours on two cores; a DVC experiment of that name
 	@$(IN_GIT)

@@ -62,7 +62,6 @@ RECIPE: dict[str, dict[str, Any]] = {
         "ema_decay": 0.98,
         "int8_epochs": 1,
         "int8_learning_rate": 0.0003,
-        "real_rate": 1.0,
         "fast_resolution": 32,
         "fast_epochs": 1,
     },

@@ -104,7 +104,7 @@ def at_real_rates(given: Distill, accelerator: Accelerator) -> tuple[Distill, st
 
 
 def agree(
-    recipe: Distill, base: Base, data: ImageSet, accelerator: Accelerator, least: float, rate_key: str
+    recipe: Distill, base: Base, data: ImageSet, accelerator: Accelerator, least: float, rate_key: str = INT8_RATE
 ) -> Trainer:
     """The second part: train `TAUGHT` on to `AGREEING`, beside a copy of itself, until INT8 answers as FP32 does.
 
