@@ -4,7 +4,7 @@
     dvc exp run -S distill.temperature=4
     dvc exp run -S distill.alpha=1.0            # the control: the same training without the teacher
 
-The more real images train, the higher the student's learning rates (`distill.real_rate`).
+Where `distill.real_rate` is above 1, the student's learning rates rise with the real images that train.
 
 Four parts: first the student learns from labels and teacher, then, beside a copy of itself, to answer alike in FP32
 and INT8; then its first blocks, at a lower working side, the cheap model of adaptive inference, learn from labels and
