@@ -552,7 +552,7 @@ def test_ablations_list_their_variants_without_images(monkeypatch, capsys):
     run_benchmark(ablations.run, ablations.parser())
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(": ")[0] for line in lines[2:]] == list(ablations.VARIANTS)[1:]
-    assert "AdamW: distill.optimizer=adamw; against reference" in lines
+    assert "Muon: distill.optimizer=muon; against reference" in lines
     assert "teacher, DIST: distill.method=dist; against teacher, KL" in lines
     assert any(line.startswith("constant learning rate: its peak at every step") for line in lines)
 
@@ -562,7 +562,7 @@ def test_ablations_keep_what_the_same_code_has_measured(folded, tmp_path, monkey
     right = np.eye(len(CLASSES))
     asked = []
 
-    def measured(images, folds, per_class, content, jobs, part):
+    def measured(images, folds, per_class, content, jobs, part, last):
         asked.append(content["distill"]["optimizer"])
         return {fold: dict.fromkeys(fold_scores.MODELS, right[images.truth[images.fold == fold]]) for fold in folds}
 
@@ -575,23 +575,23 @@ def test_ablations_keep_what_the_same_code_has_measured(folded, tmp_path, monkey
 
     monkeypatch.setattr(ablations, "measure", measured)
     default = real_cv.changed([])["distill"]["optimizer"]
-    run_with("--only", "AdamW")
-    run_with("--only", "no label smoothing")
-    assert asked == [default, "adamw", default, default]
-    assert kept() == {"reference", "AdamW", "no label smoothing"}
-    run_with("--only", "AdamW", "--folds", "0")  # beside it
-    assert kept() == {"reference", "AdamW", "no label smoothing"}
+    run_with("--only", "Muon")
+    run_with("--only", "label smoothing")
+    assert asked == [default, "muon", default, default]
+    assert kept() == {"reference", "Muon", "label smoothing"}
+    run_with("--only", "Muon", "--folds", "0")  # beside it
+    assert kept() == {"reference", "Muon", "label smoothing"}
     monkeypatch.setitem(ablations.VARIANTS, "reference", ablations.Variant())
-    run_with("--only", "AdamW")
-    assert kept() == {"reference", "AdamW"}
-    monkeypatch.setitem(ablations.VARIANTS, "AdamW", ablations.alone("distill.epochs=1"))
-    run_with("--only", "no label smoothing")
-    assert kept() == {"reference", "no label smoothing"}  # what its name stands for has changed
+    run_with("--only", "Muon")
+    assert kept() == {"reference", "Muon"}
+    monkeypatch.setitem(ablations.VARIANTS, "Muon", ablations.alone("distill.epochs=1"))
+    run_with("--only", "label smoothing")
+    assert kept() == {"reference", "label smoothing"}  # what its name stands for has changed
     monkeypatch.setattr(ablations, "code_hash", lambda: "other")
     monkeypatch.setattr(ablations, "require_code", lambda code: None)
     run_with("--only", "batches of 16")
     assert kept() == {"reference", "batches of 16"}
-    assert "written over: no label smoothing, reference" in capsys.readouterr().out
+    assert "written over: label smoothing, reference" in capsys.readouterr().out
     monkeypatch.setattr("sys.argv", ["ablations", "--real", str(folded), "--only", "sorcery"])
     with pytest.raises(SystemExit, match="no such variant"):
         run_benchmark(ablations.run, ablations.parser())
