@@ -402,7 +402,8 @@ def test_a_variant_is_compared_with_the_one_it_names(folded, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     right, asked = np.eye(len(CLASSES)), []
 
-    def measured(images, folds, per_class, content, jobs, part):
+    def measured(images, folds, per_class, content, jobs, part, last):
+        assert last == "export_onnx"
         recipe = content["distill"]
         asked.append((recipe["method"], recipe["random_views"], part))
         missed = {"dist": 0, "kl": 1}[recipe["method"]] if recipe["alpha"] < 1 else 2
@@ -424,6 +425,38 @@ def test_a_variant_is_compared_with_the_one_it_names(folded, tmp_path, monkeypat
     assert differences == pytest.approx(gains | views)
     assert asked[:3] == [("kl", 0.0, ""), ("kl", 0.0, ""), ("dist", 0.0, "")]
     assert asked[3:] == [("kl", 1.0, ""), ("kl", 1.0, "teacher sees another view")]
+
+
+def test_a_variant_of_the_teacher_trains_no_student(folded, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def measured(images, folds, per_class, content, jobs, part, last):
+        assert last == "train_teacher"
+        missed = content["train_teacher"]["epochs"] == 1
+        truths = {fold: images.truth[images.fold == fold] for fold in folds}
+        return {
+            fold: {"teacher": np.eye(len(CLASSES))[np.where(truth < missed, 7, truth)]}
+            for fold, truth in truths.items()
+        }
+
+    monkeypatch.setattr(ablations, "measure", measured)
+    monkeypatch.setattr("sys.argv", ["ablations", "--real", str(folded), "--only", "the teacher, three epochs"])
+    run_benchmark(ablations.run, ablations.parser())
+    variants = json.loads(Path("benchmarks/results/ablations.json").read_text())["variants"]
+    assert {name: one["teacher_mean_class_accuracy"] for name, one in variants.items()} == pytest.approx(
+        {"the teacher": 7 / 8, "the teacher, three epochs": 1}
+    )
+    assert variants["the teacher, three epochs"]["difference"] == pytest.approx(1 / 8)
+
+
+def test_after_the_teacher_it_alone_answers(folded, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images = load_real(folded)
+    content = real_cv.changed([f"{name}={value}" for name, value in TINY.items()])
+    said = real_cv.measure(images, [1], 1, content, 1, last="train_teacher")
+    assert {name: found.shape for name, found in said[1].items()} == {"teacher": (16, len(CLASSES))}
+    assert not list(Path(".scratch/real_cv").glob("fold1_*/models/student"))
+    assert "int8_fp32_agreement" not in fold_scores.figures_of(images, said)
 
 
 def test_only_results_of_the_same_identity_are_taken_over_even_after_a_kill(tmp_path, monkeypatch):
@@ -551,9 +584,11 @@ def test_ablations_list_their_variants_without_images(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["ablations", "--list"])
     run_benchmark(ablations.run, ablations.parser())
     lines = capsys.readouterr().out.splitlines()
-    assert [line.partition(": ")[0] for line in lines[2:]] == list(ablations.VARIANTS)[1:]
+    changes = [name for name in ablations.VARIANTS if name not in ("reference", "the teacher")]
+    assert [line.partition(": ")[0] for line in lines[2:]] == changes
     assert "Muon: distill.optimizer=muon; against reference" in lines
     assert "teacher, DIST: distill.method=dist; against teacher, KL" in lines
+    assert "the teacher, three epochs: train_teacher.epochs=3; against the teacher" in lines
     assert any(line.startswith("constant learning rate: its peak at every step") for line in lines)
 
 
