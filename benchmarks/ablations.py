@@ -128,7 +128,6 @@ VARIANTS = {
     "teacher sees another view": taught(
         *RANDOM_VIEWS, part="teacher sees another view", against="teacher, random views"
     ),
-    "teacher, four times the rates": taught("distill.real_rate=4.0"),
     "teacher, constant learning rate": taught(part="constant learning rate"),
     "teacher, extras": taught(*extras("distill", 0.995)),
     TEACHER: teaching(),
