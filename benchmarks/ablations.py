@@ -1,13 +1,13 @@
 """What each part of the recipe is worth on real images: cross-validation with one part changed at a time.
 
     python -m benchmarks.ablations --real ../shared/real_sem --jobs 2                    # all; a day on two cores
-    python -m benchmarks.ablations --real ../shared/real_sem --jobs 2 --only AdamW "teacher, KL"
+    python -m benchmarks.ablations --real ../shared/real_sem --jobs 2 --only Muon "teacher, KL"
     python -m benchmarks.ablations --list
 
 The student alone (`ALONE`), through the stages and the folds of `benchmarks.real_cv`, whose workspaces it shares: what
-is finished does not run again. Every variant is compared with it on the same images, by the INT8 file; how the teacher
-is trained, by its own answers too, some minutes a variant ("the teacher", ...). The interval is of the difference, by
-resampling images, and knows nothing of the spread between two trainings.
+is finished does not run again. Each variant is compared with another (--list) on the same images, by the INT8 file;
+those called "teacher itself" by the teacher's own answers, without a student, in some minutes each. The interval is of
+the difference, by resampling images, and knows nothing of the spread between two trainings.
 All folds write benchmarks/results/ablations.json, others beside it; the file keeps the variants that an earlier run of
 the same code, parameters and images measured.
 """
@@ -36,17 +36,26 @@ from semdefect.edge.table import percent
 from semdefect.errors import UserError
 from semdefect.network import file_sha256
 
-REFERENCE, TEACHER = "reference", "the teacher"
-#: What all variants share. One that the bars of the export refuse could not be scored, and without that of INT8 none
-#: has further epochs; the fast student, which nothing here scores, trains for one.
+REFERENCE, TEACHER = "reference", "teacher itself"
+#: What all variants of the student share. One that the bars of the export refuse could not be scored, and without that
+#: of INT8 none has further epochs; the fast student, which nothing here scores, trains for one.
 COMMON = ("export_onnx.int8_agreement=0.0", "export_onnx.torch_tolerance=0.01", "distill.fast_epochs=1")
 #: The student without a teacher, whose training is as short as the stage allows: all variants fit into a day.
 ALONE = (*COMMON, "train_teacher.fresh_per_class=0", "train_teacher.epochs=1", "distill.alpha=1.0")
 #: Views instead of the images as they are, for both networks.
 RANDOM_VIEWS = ("train_teacher.random_views=1.0", "distill.random_views=1.0")
+
+
+def extras(block: str, ema_decay: float) -> tuple[str, ...]:
+    """What is usual, and was once the default here, all at once: no ablation showed a gain by any of it."""
+    values = {"ema_decay": ema_decay, "label_smoothing": 0.05, "cell_weight": 1.0, "optimizer": "muon"}
+    return tuple(f"{block}.{key}={value}" for key, value in values.items())
+
+
 #: What random weights need to learn anything, in about the time of the one epoch at full size that the pretrained ones
 #: have: at the rate of these they stay at chance.
 FROM_RANDOM = (
+    *extras("distill", 0.995),
     "distill.init=scratch",
     "distill.learning_rate=0.004",
     "distill.random_views=1.0",
@@ -88,12 +97,6 @@ def teaching(*settings: str) -> Variant:
     return Variant(settings, against=TEACHER, model="teacher")
 
 
-def extras(block: str, ema_decay: float) -> tuple[str, ...]:
-    """What is usual, and was once the default here, all at once: no ablation showed a gain by any of it."""
-    values = {"ema_decay": ema_decay, "label_smoothing": 0.05, "cell_weight": 1.0, "optimizer": "muon"}
-    return tuple(f"{block}.{key}={value}" for key, value in values.items())
-
-
 VARIANTS = {
     REFERENCE: alone(),
     "random weights": alone(*FROM_RANDOM),
@@ -131,16 +134,16 @@ VARIANTS = {
     "teacher, constant learning rate": taught(part="constant learning rate"),
     "teacher, extras": taught(*extras("distill", 0.995)),
     TEACHER: teaching(),
-    "the teacher, extras": teaching(*extras("train_teacher", 0.99)),
-    "the teacher, Muon": teaching("train_teacher.optimizer=muon"),
-    "the teacher, cells taught": teaching("train_teacher.cell_weight=1.0"),
-    "the teacher, average of the weights": teaching("train_teacher.ema_decay=0.99"),
-    "the teacher, label smoothing": teaching("train_teacher.label_smoothing=0.05"),
-    "the teacher, random views": teaching("train_teacher.random_views=1.0"),
-    "the teacher, half of the batches mixed": teaching("train_teacher.mixup=0.5"),
-    "the teacher, real images once": teaching("train_teacher.real_share=0.0"),
-    "the teacher, no fresh images": teaching("train_teacher.fresh_per_class=0"),
-    "the teacher, three epochs": teaching("train_teacher.epochs=3"),
+    "teacher itself, extras": teaching(*extras("train_teacher", 0.99)),
+    "teacher itself, Muon": teaching("train_teacher.optimizer=muon"),
+    "teacher itself, cells taught": teaching("train_teacher.cell_weight=1.0"),
+    "teacher itself, average of the weights": teaching("train_teacher.ema_decay=0.99"),
+    "teacher itself, label smoothing": teaching("train_teacher.label_smoothing=0.05"),
+    "teacher itself, random views": teaching("train_teacher.random_views=1.0"),
+    "teacher itself, half of the batches mixed": teaching("train_teacher.mixup=0.5"),
+    "teacher itself, real images once": teaching("train_teacher.real_share=0.0"),
+    "teacher itself, no fresh images": teaching("train_teacher.fresh_per_class=0"),
+    "teacher itself, three epochs": teaching("train_teacher.epochs=3"),
 }
 Answers = dict[int, dict[str, NDArray[np.float64]]]
 
@@ -178,7 +181,7 @@ def recipe_sha256(name: str) -> str:
     """Hash of what the variant ``name`` stands for, and of what it is compared with."""
     variant = VARIANTS[name]
     other = recipe_sha256(variant.against) if variant.against != name else ""
-    about = [recipe_of(changed(variant.settings)), altered.identity(variant.part), other]
+    about = [variant.model, recipe_of(changed(variant.settings)), altered.identity(variant.part), other]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
@@ -224,13 +227,13 @@ def collection_sha256(images: RealImages) -> str:
 
 def list_variants() -> None:
     """Print a line a variant: what it changes, and what it is compared with."""
-    print(f"all: {' '.join(COMMON)}\n{REFERENCE}, the student alone: {' '.join(ALONE[len(COMMON) :])}")
+    print(f"students: {' '.join(COMMON)}\n{REFERENCE}, the student alone: {' '.join(ALONE[len(COMMON) :])}")
     for name, variant in VARIANTS.items():
         shared = (ALONE, COMMON, ())
         base = next(settings for settings in shared if variant.settings[: len(settings)] == settings)
         changes = [*variant.settings[len(base) :]]
         changes += [f"{altered.PARTS[variant.part].meaning} (benchmarks.altered)"] if variant.part else []
-        if name not in (REFERENCE, TEACHER):
+        if name != REFERENCE:
             words = " and ".join(changes) or "the default recipe"
             print(f"{name}: {words}; against {variant.against}")
 
@@ -267,7 +270,7 @@ def run(options: argparse.Namespace) -> None:
         require_code(about["code"])
         measured = asdict(variant) | {"recipe": recipes[name]}
         variants[name] = measured | compared(images, said[name], said[variant.against], variant.model)
-        path = write_result(result, about | {"variants": variants, "parameters": changed(ALONE)})
+        path = write_result(result, about | {"variants": variants, "parameters": changed([])})
     show({name: variants[name] for name in VARIANTS if name in variants})
     print(f"written to {path}")
 

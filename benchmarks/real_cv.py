@@ -110,7 +110,7 @@ def folds_of(images: RealImages, asked: Sequence[int] | None, source: Path) -> t
 def answers(
     workspace: Path, paths: Sequence[Path], threads: int, last: str = "export_onnx"
 ) -> dict[str, NDArray[np.float64]]:
-    """Probabilities ``[N, 8]`` of the teacher, and after the ``last`` stage of FP32 and INT8 file, for ``paths``."""
+    """Probabilities ``[N, 8]`` for ``paths``: of the teacher, and after export_onnx of FP32 and INT8 file too."""
     grays = [Image.fromarray(to_pixels(open_gray(path))) for path in paths]
     taught = run_teacher(workspace / "models/teacher/model.safetensors", grays)
     exported = MODELS[1:] if last == "export_onnx" else ()

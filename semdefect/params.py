@@ -148,6 +148,7 @@ class Distill(Student):
     temperature: Positive
     fast_resolution: Resolution
     fast_epochs: Annotated[int, Field(ge=1)]
+    fast_optimizer: Literal["adamw", "muon"]
     fast_learning_rate: Positive
 
 

@@ -107,6 +107,7 @@ def hasten(recipe: Distill, base: Base, data: ImageSet, accelerator: Accelerator
     """
     changes = {
         "epochs": recipe.fast_epochs,
+        "optimizer": recipe.fast_optimizer,
         "learning_rate": recipe.fast_learning_rate,
         "resolution": recipe.fast_resolution,
         "start_resolution": recipe.fast_resolution,
