@@ -1,12 +1,13 @@
 """What each part of the recipe is worth on real images: cross-validation with one part changed at a time.
 
     python -m benchmarks.ablations --real ../shared/real_sem --jobs 2                    # all; a day on two cores
-    python -m benchmarks.ablations --real ../shared/real_sem --jobs 2 --only AdamW "teacher, KL"
+    python -m benchmarks.ablations --real ../shared/real_sem --jobs 2 --only Muon "teacher, KL"
     python -m benchmarks.ablations --list
 
 The student alone (`ALONE`), through the stages and the folds of `benchmarks.real_cv`, whose workspaces it shares: what
-is finished does not run again. Every variant is compared with it on the same images; the interval is of the
-difference, by resampling images, and knows nothing of the spread between two trainings.
+is finished does not run again. Each variant is compared with another (--list) on the same images, by the INT8 file;
+those called "teacher itself" by the teacher's own answers, without a student, in some minutes each. The interval is of
+the difference, by resampling images, and knows nothing of the spread between two trainings.
 All folds write benchmarks/results/ablations.json, others beside it; the file keeps the variants that an earlier run of
 the same code, parameters and images measured.
 """
@@ -35,30 +36,32 @@ from semdefect.edge.table import percent
 from semdefect.errors import UserError
 from semdefect.network import file_sha256
 
-REFERENCE = "reference"
-#: What all variants share. One that the bars of the export refuse could not be scored, and without that of INT8 none
-#: has further epochs; the fast student, which nothing here scores, trains for one.
+REFERENCE, TEACHER = "reference", "teacher itself"
+#: What all variants of the student share. One that the bars of the export refuse could not be scored, and without that
+#: of INT8 none has further epochs; the fast student, which nothing here scores, trains for one.
 COMMON = ("export_onnx.int8_agreement=0.0", "export_onnx.torch_tolerance=0.01", "distill.fast_epochs=1")
 #: The student without a teacher, whose training is as short as the stage allows: all variants fit into a day.
 ALONE = (*COMMON, "train_teacher.fresh_per_class=0", "train_teacher.epochs=1", "distill.alpha=1.0")
 #: Views instead of the images as they are, for both networks.
 RANDOM_VIEWS = ("train_teacher.random_views=1.0", "distill.random_views=1.0")
+
+
+def extras(block: str, ema_decay: float) -> tuple[str, ...]:
+    """What is usual, and was once the default here, all at once: no ablation showed a gain by any of it."""
+    values = {"ema_decay": ema_decay, "label_smoothing": 0.05, "cell_weight": 1.0, "optimizer": "muon"}
+    return tuple(f"{block}.{key}={value}" for key, value in values.items())
+
+
 #: What random weights need to learn anything, in about the time of the one epoch at full size that the pretrained ones
 #: have: at the rate of these they stay at chance.
 FROM_RANDOM = (
+    *extras("distill", 0.995),
     "distill.init=scratch",
     "distill.learning_rate=0.004",
     "distill.random_views=1.0",
     "distill.epochs=4",
     "distill.start_resolution=64",
     "distill.resolution=112",
-)
-#: What two folds could not tell from nothing, left off at once; the first of the variants also has a constant rate.
-PLAIN = (
-    "distill.ema_decay=0.0",
-    "distill.label_smoothing=0.0",
-    "distill.cell_weight=0.0",
-    "distill.optimizer=adamw",
 )
 
 
@@ -70,11 +73,13 @@ class Variant:
         settings: parameters, as `benchmarks.real_cv` takes them by ``--set``.
         part: name in `benchmarks.altered` of a part that params.yaml does not offer.
         against: the variant that it is compared with; the reference with itself.
+        model: the one of `fold_scores.MODELS` that is compared.
     """
 
     settings: tuple[str, ...] = ()
     part: str = ""
     against: str = REFERENCE
+    model: str = "int8"
 
 
 def alone(*settings: str, part: str = "", against: str = REFERENCE) -> Variant:
@@ -87,6 +92,11 @@ def taught(*settings: str, part: str = "", against: str = "teacher, KL") -> Vari
     return Variant((*COMMON, *settings), part, against)
 
 
+def teaching(*settings: str) -> Variant:
+    """A variant of the teacher, compared by its own answers: no student is trained."""
+    return Variant(settings, against=TEACHER, model="teacher")
+
+
 VARIANTS = {
     REFERENCE: alone(),
     "random weights": alone(*FROM_RANDOM),
@@ -94,13 +104,13 @@ VARIANTS = {
     "real share 0.1": alone("distill.real_share=0.1"),
     "real share 0.7": alone("distill.real_share=0.7"),
     "no augmented children": alone("synthesize.augmented_share=0.0"),
-    "cells not taught": alone("distill.cell_weight=0.0"),
+    "cells taught": alone("distill.cell_weight=1.0"),
     "batches of 16": alone("distill.batch_size=16"),
     "batches of 128": alone("distill.batch_size=128"),
-    "AdamW": alone("distill.optimizer=adamw"),
+    "Muon": alone("distill.optimizer=muon"),
     "half of the batches mixed": alone("distill.mixup=0.5"),
-    "no average of the weights": alone("distill.ema_decay=0.0"),
-    "no label smoothing": alone("distill.label_smoothing=0.0"),
+    "average of the weights": alone("distill.ema_decay=0.995"),
+    "label smoothing": alone("distill.label_smoothing=0.05"),
     "random views": alone("distill.random_views=1.0"),
     "constant learning rate": alone(part="constant learning rate"),
     "gradients of any length": alone(part="gradients of any length"),
@@ -121,24 +131,35 @@ VARIANTS = {
     "teacher sees another view": taught(
         *RANDOM_VIEWS, part="teacher sees another view", against="teacher, random views"
     ),
-    "teacher, four times the rates": taught("distill.real_rate=4.0"),
-    "teacher, plain": taught(*PLAIN, part="constant learning rate"),
-    "teacher, plain but for its schedule": taught(*PLAIN),
+    "teacher, constant learning rate": taught(part="constant learning rate"),
+    "teacher, extras": taught(*extras("distill", 0.995)),
+    TEACHER: teaching(),
+    "teacher itself, extras": teaching(*extras("train_teacher", 0.99)),
+    "teacher itself, Muon": teaching("train_teacher.optimizer=muon"),
+    "teacher itself, cells taught": teaching("train_teacher.cell_weight=1.0"),
+    "teacher itself, average of the weights": teaching("train_teacher.ema_decay=0.99"),
+    "teacher itself, label smoothing": teaching("train_teacher.label_smoothing=0.05"),
+    "teacher itself, random views": teaching("train_teacher.random_views=1.0"),
+    "teacher itself, half of the batches mixed": teaching("train_teacher.mixup=0.5"),
+    "teacher itself, real images once": teaching("train_teacher.real_share=0.0"),
+    "teacher itself, no fresh images": teaching("train_teacher.fresh_per_class=0"),
+    "teacher itself, three epochs": teaching("train_teacher.epochs=3"),
 }
 Answers = dict[int, dict[str, NDArray[np.float64]]]
 
 
-def compared(images: RealImages, said: Answers, reference: Answers) -> dict[str, Any]:
-    """Mean class accuracy of the INT8 files, mean over the folds, and how far it lies above ``reference``."""
-    ours, theirs = (figures_of(images, each)["int8_mean_class_accuracy"] for each in (said, reference))
+def compared(images: RealImages, said: Answers, reference: Answers, model: str = "int8") -> dict[str, Any]:
+    """Mean class accuracy of ``model``, mean over the folds, and how far it lies above that of ``reference``."""
+    key = f"{model}_mean_class_accuracy"
+    ours, theirs = (figures_of(images, each)[key] for each in (said, reference))
     rows = np.concatenate([np.flatnonzero(images.fold == fold) for fold in said])
 
     def hits(answers: Answers) -> NDArray[np.float64]:
-        called = np.concatenate([answers[fold]["int8"].argmax(axis=1) for fold in said])
+        called = np.concatenate([answers[fold][model].argmax(axis=1) for fold in said])
         return (called == images.truth[rows]).astype(float)
 
     return {
-        "int8_mean_class_accuracy": ours,
+        key: ours,
         "difference": ours - theirs,
         "difference_interval": interval(images, rows, hits(said) - hits(reference)),
     }
@@ -146,11 +167,13 @@ def compared(images: RealImages, said: Answers, reference: Answers) -> dict[str,
 
 def show(variants: dict[str, Any]) -> None:
     """Print a row a variant."""
-    table = Table("change", "mean class accuracy (INT8)", "difference", "95 %", "against")
+    table = Table("change", "mean class accuracy", "of", "difference", "95 %", "against")
     for name, figures in variants.items():
         low, high = (f"{100 * bound:+.1f}" for bound in figures["difference_interval"])
         gain = f"{100 * figures['difference']:+.1f}"
-        table.add_row(name, percent(figures["int8_mean_class_accuracy"]), gain, f"{low} to {high}", figures["against"])
+        model = figures["model"]
+        share = percent(figures[f"{model}_mean_class_accuracy"])
+        table.add_row(name, share, model, gain, f"{low} to {high}", figures["against"])
     Console().print(table)
 
 
@@ -158,7 +181,7 @@ def recipe_sha256(name: str) -> str:
     """Hash of what the variant ``name`` stands for, and of what it is compared with."""
     variant = VARIANTS[name]
     other = recipe_sha256(variant.against) if variant.against != name else ""
-    about = [recipe_of(changed(variant.settings)), altered.identity(variant.part), other]
+    about = [variant.model, recipe_of(changed(variant.settings)), altered.identity(variant.part), other]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
@@ -204,9 +227,10 @@ def collection_sha256(images: RealImages) -> str:
 
 def list_variants() -> None:
     """Print a line a variant: what it changes, and what it is compared with."""
-    print(f"all: {' '.join(COMMON)}\n{REFERENCE}, the student alone: {' '.join(ALONE[len(COMMON) :])}")
+    print(f"students: {' '.join(COMMON)}\n{REFERENCE}, the student alone: {' '.join(ALONE[len(COMMON) :])}")
     for name, variant in VARIANTS.items():
-        base = ALONE if variant.settings[: len(ALONE)] == ALONE else COMMON
+        shared = (ALONE, COMMON, ())
+        base = next(settings for settings in shared if variant.settings[: len(settings)] == settings)
         changes = [*variant.settings[len(base) :]]
         changes += [f"{altered.PARTS[variant.part].meaning} (benchmarks.altered)"] if variant.part else []
         if name != REFERENCE:
@@ -241,11 +265,12 @@ def run(options: argparse.Namespace) -> None:
     variants, said = earlier(result, about, recipes), dict[str, Answers]()
     for name in wanted:
         variant = VARIANTS[name]
-        said[name] = measure(images, folds, None, changed(variant.settings), options.jobs, variant.part)
+        last = "train_teacher" if variant.model == "teacher" else "export_onnx"
+        said[name] = measure(images, folds, None, changed(variant.settings), options.jobs, variant.part, last)
         require_code(about["code"])
         measured = asdict(variant) | {"recipe": recipes[name]}
-        variants[name] = measured | compared(images, said[name], said[variant.against])
-        path = write_result(result, about | {"variants": variants, "parameters": changed(ALONE)})
+        variants[name] = measured | compared(images, said[name], said[variant.against], variant.model)
+        path = write_result(result, about | {"variants": variants, "parameters": changed([])})
     show({name: variants[name] for name in VARIANTS if name in variants})
     print(f"written to {path}")
 

@@ -17,12 +17,15 @@ MODELS = ("teacher", "fp32", "int8")
 
 
 def figures_of(images: RealImages, said: dict[int, dict[str, NDArray[np.float64]]]) -> dict[str, Any]:
-    """Means over the folds of ``said`` (fold → model → probabilities), each fold's own figures, errors of INT8."""
+    """Means over the folds of ``said`` (fold → model → probabilities), each fold's own figures, errors of INT8.
+
+    Those of a student are left out where it was not asked.
+    """
     figures: dict[str, Any] = {}
     confusions: dict[str, NDArray[np.int64]] = {}
     rows = np.concatenate([np.flatnonzero(images.fold == fold) for fold in said])
     truth, folds = images.truth[rows], images.fold[rows]
-    for model in MODELS:
+    for model in (model for model in MODELS if all(model in one for one in said.values())):
         predicted = np.concatenate([said[fold][model].argmax(axis=1) for fold in said])
         hits = (truth == predicted).astype(float)
         own = [confusion_matrix(truth[folds == fold], predicted[folds == fold], len(CLASSES)) for fold in said]
@@ -47,6 +50,8 @@ def figures_of(images: RealImages, said: dict[int, dict[str, NDArray[np.float64]
             ],
             f"{model}_recall": dict(zip(CLASSES, recalls(confusions[model]), strict=True)),
         }
+    if "int8" not in confusions:
+        return figures
     figures["int8_confusion"] = confusions["int8"].tolist()
     figures["int8_fp32_agreement"] = float(
         np.mean([(one["int8"].argmax(axis=1) == one["fp32"].argmax(axis=1)).mean() for one in said.values()])

@@ -107,11 +107,14 @@ def folds_of(images: RealImages, asked: Sequence[int] | None, source: Path) -> t
     return folds, every
 
 
-def answers(workspace: Path, paths: Sequence[Path], threads: int) -> dict[str, NDArray[np.float64]]:
-    """Probabilities ``[N, 8]`` of teacher, FP32 and INT8 file for the images at ``paths``."""
+def answers(
+    workspace: Path, paths: Sequence[Path], threads: int, last: str = "export_onnx"
+) -> dict[str, NDArray[np.float64]]:
+    """Probabilities ``[N, 8]`` for ``paths``: of the teacher, and after export_onnx of FP32 and INT8 file too."""
     grays = [Image.fromarray(to_pixels(open_gray(path))) for path in paths]
     taught = run_teacher(workspace / "models/teacher/model.safetensors", grays)
-    files = {name: workspace / f"models/edge/student_{name}.onnx" for name in MODELS[1:]}
+    exported = MODELS[1:] if last == "export_onnx" else ()
+    files = {name: workspace / f"models/edge/student_{name}.onnx" for name in exported}
     students = {name: probabilities(path, paths, threads) for name, path in files.items()}
     return {"teacher": softmax(taught.astype(np.float64), axis=1)} | students
 
@@ -129,18 +132,20 @@ def _fold(
     code: str,
     children: Children,
     part: str,
+    last: str,
 ) -> dict[str, NDArray[np.float64]]:
     """Answers for the images of a fold, from a workspace that is finished, goes on, or begins."""
     training = chosen(images, fold, per_class)
     held_out = [images.paths[index] for index in np.flatnonzero(images.fold == fold)]
     files = [(staged(images, index), file_sha256(images.paths[index])) for index in training]
-    wanted = identities(code, files, content, part)
-    identity = list(wanted.values())[-1]
+    found = identities(code, files, content, part)
+    wanted = dict(list(found.items())[: list(found).index(last) + 1])
+    identity = wanted[last]
     workspace = SCRATCH / (f"fold{fold}_{identity}" if len(training) else f"rendered_{identity}")
     if not (workspace / PARAMS).is_file():
         prepare(workspace, images, training, content)
     run_stages(workspace, code, wanted, children, part)
-    return answers(workspace, held_out, content["base"]["threads"])
+    return answers(workspace, held_out, content["base"]["threads"], last)
 
 
 def measure(
@@ -150,6 +155,7 @@ def measure(
     content: dict[str, Any],
     jobs: int,
     part: str = "",
+    last: str = "export_onnx",
 ) -> dict[int, dict[str, NDArray[np.float64]]]:
     """Run the stages for each of ``folds``; what each model says of the fold's images.
 
@@ -160,6 +166,7 @@ def measure(
         content: parameters; the jobs share ``base.threads``.
         jobs: folds at a time; 1 where ``per_class`` is 0, since all folds share one workspace then.
         part: name in `benchmarks.altered` of what is altered, if anything.
+        last: the stage to end with; after ``train_teacher`` the teacher alone answers.
 
     Returns:
         Fold → model → probabilities ``[N, 8]``.
@@ -167,7 +174,7 @@ def measure(
     content = content | {"base": content["base"] | {"threads": threads_each(content, jobs)}}
     code, children = code_hash(), Children()
     (SCRATCH / "fresh").mkdir(parents=True, exist_ok=True)
-    work = (delayed(_fold)(images, fold, per_class, content, code, children, part) for fold in folds)
+    work = (delayed(_fold)(images, fold, per_class, content, code, children, part, last) for fold in folds)
     with alone():
         try:
             answered = Parallel(n_jobs=jobs, backend="threading")(work)

@@ -71,6 +71,8 @@ class LabelLoss:
         logits, cells = network(batch.views, with_cells=True)
         logits = logits.float()
         loss = functional.cross_entropy(logits, batch.targets)
+        if not self.cell_weight:
+            return loss, logits
         where = batch.own * cell_loss(cells, batch)
         if batch.own < 1:
             other = batch.reversed()

@@ -19,8 +19,6 @@ MAX_BYTES, MAX_DEPTH = 2**16, 20
 MAX_BITS = 64
 #: Sides in px that a network may work at.
 LEAST_RESOLUTION, LARGEST_RESOLUTION = 32, 224
-#: Real training images, over the number of classes, from which a student learns at `Distill.real_rate` times its rates.
-ENOUGH_REAL = 50
 #: Of more faults, the number is told.
 MAX_FAULTS = 4
 
@@ -148,23 +146,10 @@ class Distill(Student):
     method: Literal["kl", "standardised", "dist"]
     alpha: Share
     temperature: Positive
-    real_rate: Annotated[float, Field(ge=1, le=100)]
     fast_resolution: Resolution
     fast_epochs: Annotated[int, Field(ge=1)]
+    fast_optimizer: Literal["adamw", "muon"]
     fast_learning_rate: Positive
-
-    def for_real_images(self, per_class: float) -> Self:
-        """The recipe with both learning rates of the student raised in proportion to the real images that train.
-
-        From `ENOUGH_REAL` on they are ``real_rate`` times what they are without any. Few real images teach less than a
-        high rate makes weights forget that have seen millions of rendered ones (docs/training.md, *Ablations*).
-
-        Args:
-            per_class: real training images, not those drawn from them by augmenting, over the number of classes.
-        """
-        factor = 1 + (self.real_rate - 1) * min(1.0, per_class / ENOUGH_REAL)
-        rates = {key: getattr(self, key) * factor for key in ("learning_rate", "int8_learning_rate")}
-        return self.model_copy(update=rates)
 
 
 class ExportOnnx(Block):

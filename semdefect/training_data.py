@@ -68,11 +68,6 @@ def real_repeats(rows: Sequence[Row], fresh_per_class: int, share: float) -> NDA
     return repeats
 
 
-def real_per_class(rows: Sequence[Row]) -> float:
-    """Real images among ``rows`` over the number of classes; what is drawn from them by augmenting is not counted."""
-    return sum(row.original for row in rows) / len(CLASSES)
-
-
 def validation_images(recipe: Training, side: int | None = None) -> ImageSet:
     """The validation split; ``side`` as in `training_images`."""
     return load_images(read_manifest(SPLITS / "val.csv"), side or recipe.resolution)

@@ -4,8 +4,6 @@
     dvc exp run -S distill.temperature=4
     dvc exp run -S distill.alpha=1.0            # the control: the same training without the teacher
 
-Where `distill.real_rate` is above 1, the student's learning rates rise with the real images that train.
-
 Four parts: first the student learns from labels and teacher, then, beside a copy of itself, to answer alike in FP32
 and INT8; then its first blocks, at a lower working side, the cheap model of adaptive inference, learn from labels and
 student. Of each part the best epoch by validation macro-F1 is kept, of the second the last; where INT8 does not clear
@@ -28,7 +26,6 @@ from semdefect.device import create_accelerator, use_bf16
 from semdefect.edge.image import SIZE
 from semdefect.images import ImageSet
 from semdefect.losses import DistillationLoss
-from semdefect.manifest import SPLITS, read_manifest
 from semdefect.network import (
     check_architecture,
     create_network,
@@ -42,16 +39,13 @@ from semdefect.rounding import Precision
 from semdefect.seeds import STUDENT
 from semdefect.stage import run_stage
 from semdefect.training import Trainer, fingerprint
-from semdefect.training_data import real_per_class, training_images, validation_images
+from semdefect.training_data import training_images, validation_images
 from semdefect.unknown import learn_unknown
 from semdefect.variants import int8_agreement
 
 TEACHER_MODEL = Path("models/teacher/model.safetensors")
 MODEL, FAST = Path("models/student/model.safetensors"), Path("models/student/fast.safetensors")
 METRICS = Path("metrics/distill")
-#: Parameters, as messages name them.
-RATE, INT8_RATE = "distill.learning_rate", "distill.int8_learning_rate"
-RAISED = " (raised by distill.real_rate with the real images)"
 SCRIPT = file_sha256(Path(__file__))
 #: The student after the first part and after the second, and the fast one after the third.
 TAUGHT, AGREEING, HASTENED = (SCRATCH / f"taught/{name}.safetensors" for name in ("student", "student_int8", "fast"))
@@ -59,23 +53,22 @@ TAUGHT, AGREEING, HASTENED = (SCRATCH / f"taught/{name}.safetensors" for name in
 
 def main(params: Params) -> None:
     """Train, or go on with, the run that the parameters, the data and the teacher describe."""
-    base = params.base
-    check_architecture(params.distill.model, "mobilenetv3", "distill.model")
+    recipe, base = params.distill, params.base
+    check_architecture(recipe.model, "mobilenetv3", "distill.model")
     accelerator = create_accelerator(base, bf16_pays=False)
-    recipe, raised = at_real_rates(params.distill, accelerator)
     # The student comes before the teacher, whose making draws random numbers too.
     network = create_network(recipe.model, recipe.resolution, recipe.init, recipe.hub_revision, "distill.init")
     teacher = load_network(TEACHER_MODEL).to(accelerator.device)
     half = use_bf16(base, True)  # the teacher alone
     loss = DistillationLoss(teacher, recipe.alpha, recipe.temperature, recipe.cell_weight, recipe.method, half)
     data = training_images(recipe, STUDENT, base.seed)
-    trainer = Trainer("distill", network, loss, recipe, data, accelerator, base.seed, rate_key=RATE + raised)
+    trainer = Trainer("distill", network, loss, recipe, data, accelerator, base.seed)
     validation = validation_images(recipe)
     hashes = {"teacher": file_sha256(TEACHER_MODEL), "start": weights_hash(recipe.model, recipe.init)}
     hashes |= {"teacher_bf16": str(half)}
     identity = fingerprint(base, recipe, data, validation, accelerator, script=SCRIPT, **hashes)
     trainer.run(validation, TAUGHT, METRICS, identity, keep=True)
-    parts = [trainer, agree(recipe, base, data, accelerator, params.export_onnx.int8_agreement, INT8_RATE + raised)]
+    parts = [trainer, agree(recipe, base, data, accelerator, params.export_onnx.int8_agreement)]
     whole = training_images(recipe, STUDENT, base.seed, side=SIZE)
     parts.append(hasten(recipe, base, whole, accelerator))
     if accelerator.is_main_process:
@@ -88,35 +81,18 @@ def main(params: Params) -> None:
             file.unlink(missing_ok=True)
 
 
-def at_real_rates(given: Distill, accelerator: Accelerator) -> tuple[Distill, str]:
-    """The recipe at the learning rates that the real images in the training split call for.
-
-    With it comes what messages add to the names of these rates.
-    """
-    real = real_per_class(read_manifest(SPLITS / "train.csv"))
-    recipe = given.for_real_images(real)
-    if recipe == given:
-        return given, ""
-    if accelerator.is_main_process:
-        factor = recipe.learning_rate / given.learning_rate
-        print(f"distill: {real:.3g} real images a class train: learning rates times {factor:.3g}", flush=True)
-    return recipe, RAISED
-
-
-def agree(
-    recipe: Distill, base: Base, data: ImageSet, accelerator: Accelerator, least: float, rate_key: str = INT8_RATE
-) -> Trainer:
+def agree(recipe: Distill, base: Base, data: ImageSet, accelerator: Accelerator, least: float) -> Trainer:
     """The second part: train `TAUGHT` on to `AGREEING`, beside a copy of itself, until INT8 answers as FP32 does.
 
     Its validation images are of the size of the device's, on which ``export_onnx`` demands an agreement of ``least``.
-    ``rate_key`` is what messages call its learning rate.
     """
     validation = validation_images(recipe, side=SIZE)
     copy = load_network(TAUGHT).to(accelerator.device)
     task = DistillationLoss(copy, COPY_ALPHA, COPY_TEMPERATURE, recipe.cell_weight)
     bar = Bar(partial(int8_agreement, threads=base.threads), least, recipe.int8_further_epochs)
+    stage, key = "distill_int8", "distill.int8_learning_rate"
     trainer = agreement_trainer(
-        "distill_int8", load_network(TAUGHT), task, recipe, data, accelerator, base.seed, rate_key=rate_key, bar=bar
+        stage, load_network(TAUGHT), task, recipe, data, accelerator, base.seed, rate_key=key, bar=bar
     )
     judged = {"least": str(least), "runtime": version("onnxruntime"), "script": SCRIPT}
     identity = fingerprint(base, recipe, data, validation, accelerator, start=file_sha256(TAUGHT), **judged)
@@ -131,6 +107,7 @@ def hasten(recipe: Distill, base: Base, data: ImageSet, accelerator: Accelerator
     """
     changes = {
         "epochs": recipe.fast_epochs,
+        "optimizer": recipe.fast_optimizer,
         "learning_rate": recipe.fast_learning_rate,
         "resolution": recipe.fast_resolution,
         "start_resolution": recipe.fast_resolution,

@@ -320,6 +320,7 @@ TINY = {
     "distill.int8_epochs": 1,
     "distill.fast_resolution": 32,
     "distill.fast_epochs": 1,
+    "distill.fast_optimizer": "adamw",
     "train_teacher.model": "convnext_atto",
     "train_teacher.init": "scratch",
     "distill.init": "scratch",
@@ -402,7 +403,8 @@ def test_a_variant_is_compared_with_the_one_it_names(folded, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     right, asked = np.eye(len(CLASSES)), []
 
-    def measured(images, folds, per_class, content, jobs, part):
+    def measured(images, folds, per_class, content, jobs, part, last):
+        assert last == "export_onnx"
         recipe = content["distill"]
         asked.append((recipe["method"], recipe["random_views"], part))
         missed = {"dist": 0, "kl": 1}[recipe["method"]] if recipe["alpha"] < 1 else 2
@@ -424,6 +426,40 @@ def test_a_variant_is_compared_with_the_one_it_names(folded, tmp_path, monkeypat
     assert differences == pytest.approx(gains | views)
     assert asked[:3] == [("kl", 0.0, ""), ("kl", 0.0, ""), ("dist", 0.0, "")]
     assert asked[3:] == [("kl", 1.0, ""), ("kl", 1.0, "teacher sees another view")]
+
+
+def test_a_variant_of_the_teacher_trains_no_student(folded, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def measured(images, folds, per_class, content, jobs, part, last):
+        assert last == "train_teacher"
+        missed = content["train_teacher"]["epochs"] == 1
+        truths = {fold: images.truth[images.fold == fold] for fold in folds}
+        return {
+            fold: {"teacher": np.eye(len(CLASSES))[np.where(truth < missed, 7, truth)]}
+            for fold, truth in truths.items()
+        }
+
+    monkeypatch.setattr(ablations, "measure", measured)
+    monkeypatch.setattr("sys.argv", ["ablations", "--real", str(folded), "--only", "teacher itself, three epochs"])
+    run_benchmark(ablations.run, ablations.parser())
+    variants = json.loads(Path("benchmarks/results/ablations.json").read_text())["variants"]
+    assert {name: one["teacher_mean_class_accuracy"] for name, one in variants.items()} == pytest.approx(
+        {"teacher itself": 7 / 8, "teacher itself, three epochs": 1}
+    )
+    assert variants["teacher itself, three epochs"]["difference"] == pytest.approx(1 / 8)
+
+
+def test_after_the_teacher_it_alone_answers(folded, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images = load_real(folded)
+    content = real_cv.changed([f"{name}={value}" for name, value in TINY.items()])
+    said = real_cv.measure(images, [1], 1, content, 1, last="train_teacher")
+    assert {name: found.shape for name, found in said[1].items()} == {"teacher": (16, len(CLASSES))}
+    (workspace,) = Path(".scratch/real_cv").glob("fold1_*")
+    assert [folder.name for folder in workspace.glob("models/*")] == ["teacher"]
+    figures = fold_scores.figures_of(images, said)
+    assert 0 <= figures["teacher_mean_class_accuracy"] <= 1 and "int8_fp32_agreement" not in figures
 
 
 def test_only_results_of_the_same_identity_are_taken_over_even_after_a_kill(tmp_path, monkeypatch):
@@ -552,8 +588,9 @@ def test_ablations_list_their_variants_without_images(monkeypatch, capsys):
     run_benchmark(ablations.run, ablations.parser())
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(": ")[0] for line in lines[2:]] == list(ablations.VARIANTS)[1:]
-    assert "AdamW: distill.optimizer=adamw; against reference" in lines
+    assert "Muon: distill.optimizer=muon; against reference" in lines
     assert "teacher, DIST: distill.method=dist; against teacher, KL" in lines
+    assert "teacher itself, three epochs: train_teacher.epochs=3; against teacher itself" in lines
     assert any(line.startswith("constant learning rate: its peak at every step") for line in lines)
 
 
@@ -562,7 +599,7 @@ def test_ablations_keep_what_the_same_code_has_measured(folded, tmp_path, monkey
     right = np.eye(len(CLASSES))
     asked = []
 
-    def measured(images, folds, per_class, content, jobs, part):
+    def measured(images, folds, per_class, content, jobs, part, last):
         asked.append(content["distill"]["optimizer"])
         return {fold: dict.fromkeys(fold_scores.MODELS, right[images.truth[images.fold == fold]]) for fold in folds}
 
@@ -575,23 +612,23 @@ def test_ablations_keep_what_the_same_code_has_measured(folded, tmp_path, monkey
 
     monkeypatch.setattr(ablations, "measure", measured)
     default = real_cv.changed([])["distill"]["optimizer"]
-    run_with("--only", "AdamW")
-    run_with("--only", "no label smoothing")
-    assert asked == [default, "adamw", default, default]
-    assert kept() == {"reference", "AdamW", "no label smoothing"}
-    run_with("--only", "AdamW", "--folds", "0")  # beside it
-    assert kept() == {"reference", "AdamW", "no label smoothing"}
+    run_with("--only", "Muon")
+    run_with("--only", "label smoothing")
+    assert asked == [default, "muon", default, default]
+    assert kept() == {"reference", "Muon", "label smoothing"}
+    run_with("--only", "Muon", "--folds", "0")  # beside it
+    assert kept() == {"reference", "Muon", "label smoothing"}
     monkeypatch.setitem(ablations.VARIANTS, "reference", ablations.Variant())
-    run_with("--only", "AdamW")
-    assert kept() == {"reference", "AdamW"}
-    monkeypatch.setitem(ablations.VARIANTS, "AdamW", ablations.alone("distill.epochs=1"))
-    run_with("--only", "no label smoothing")
-    assert kept() == {"reference", "no label smoothing"}  # what its name stands for has changed
+    run_with("--only", "Muon")
+    assert kept() == {"reference", "Muon"}
+    monkeypatch.setitem(ablations.VARIANTS, "Muon", ablations.alone("distill.epochs=1"))
+    run_with("--only", "label smoothing")
+    assert kept() == {"reference", "label smoothing"}  # what its name stands for has changed
     monkeypatch.setattr(ablations, "code_hash", lambda: "other")
     monkeypatch.setattr(ablations, "require_code", lambda code: None)
     run_with("--only", "batches of 16")
     assert kept() == {"reference", "batches of 16"}
-    assert "written over: no label smoothing, reference" in capsys.readouterr().out
+    assert "written over: label smoothing, reference" in capsys.readouterr().out
     monkeypatch.setattr("sys.argv", ["ablations", "--real", str(folded), "--only", "sorcery"])
     with pytest.raises(SystemExit, match="no such variant"):
         run_benchmark(ablations.run, ablations.parser())

@@ -169,6 +169,7 @@ def test_distill_trains_until_the_bar_of_the_export_is_reached(inside, tmp_path,
     accelerator = create_accelerator(checked.base, bf16_pays=False)
     trainer = distill.agree(checked.distill, checked.base, image_set(1, 64), accelerator, 0.95)
     trainer.checkpoint.discard()
+    assert trainer.rate_key == "distill.int8_learning_rate"  # as messages name it
     assert asked == [(SemNetwork, (16, 1, 224, 224), 1)] * 3
     curve = (tmp_path / "metrics/int8/plots/metrics/val/int8_agreement.tsv").read_text().split()
     assert curve[-4:] == ["0", "0.6", "1", "0.96"]

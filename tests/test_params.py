@@ -59,7 +59,6 @@ def test_whole_numbers_stand_for_floats():
         ("train_teacher.epochs", True, "True", "integer"),
         ("train_teacher.epochs", 0, "0", "greater than or equal to 1"),
         ("train_teacher.learning_rate", "2e-3", "'2e-3'", "number"),
-        ("distill.real_rate", 0.5, "0.5", "greater than or equal to 1"),
         ("train_teacher.resolution", 225, "225", "less than or equal to 224"),
         ("train_teacher.model", 5, "5", "string"),
         ("base.seed", -1, "-1", "greater than or equal to 0"),
@@ -85,17 +84,6 @@ def test_a_number_that_yaml_reads_as_text_is_refused(tmp_path):
     path.write_text(text.replace("learning_rate: 0.001", "learning_rate: 2e-3"), encoding="utf-8")
     with pytest.raises(UserError, match=r"train_teacher\.learning_rate is '2e-3': .*number"):
         load_params(path)
-
-
-@pytest.mark.parametrize(("per_class", "factor"), [(0, 1.0), (10, 1.4), (50, 3.0), (500, 3.0)])
-def test_the_students_rates_rise_with_the_real_images_up_to_a_number(per_class, factor):
-    recipe = check_params(changed("distill.real_rate", 3.0), "params.yaml", Params).distill
-    raised = recipe.for_real_images(per_class)
-    assert raised.learning_rate == pytest.approx(factor * recipe.learning_rate)
-    assert raised.int8_learning_rate == pytest.approx(factor * recipe.int8_learning_rate)
-    rates = {"learning_rate", "int8_learning_rate"}
-    assert raised.model_dump(exclude=rates) == recipe.model_dump(exclude=rates)
-    assert (raised == recipe) == (per_class == 0)
 
 
 def test_splits_that_do_not_sum_to_one_are_refused():

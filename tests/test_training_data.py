@@ -10,7 +10,7 @@ from semdefect import CLASSES, training_data
 from semdefect.edge.image import SIZE, to_pixels
 from semdefect.seeds import STUDENT, image_seed
 from semdefect.synthesis import render
-from semdefect.training_data import KEPT, MOST_REPEATS, fresh_images, kept_images, real_per_class, real_repeats
+from semdefect.training_data import KEPT, MOST_REPEATS, fresh_images, kept_images, real_repeats
 
 
 def rows(real: int, rendered: int, label: str = "via"):
@@ -30,12 +30,6 @@ def test_every_class_has_its_own_number_of_repeats():
     repeats = real_repeats(rows(10, 50, "via") + rows(100, 50, "clean"), 150, 0.5)
     assert repeats[:10].tolist() == [20] * 10
     assert repeats[60:160].tolist() == [2] * 100
-
-
-def test_real_images_are_counted_without_their_children_and_without_rendered_ones():
-    children = [row(f"via/a{index}.png", origin="real", family="augmented") for index in range(5)]
-    assert real_per_class(rows(12, 20, "via") + rows(8, 3, "clean") + children) == 20 / 8
-    assert real_per_class(rows(0, 20)) == 0
 
 
 def test_few_real_images_are_not_shown_without_end():
