@@ -274,8 +274,9 @@ def run(options: argparse.Namespace) -> None:
     variants, said = earlier(result, about, recipes), dict[str, Answers]()
     for name in wanted:
         variant = VARIANTS[name]
-        last = "train_teacher" if variant.model == "teacher" else "export_onnx"
-        said[name] = measure(images, folds, None, changed(variant.settings), options.jobs, variant.part, last)
+        teacher_alone = variant.model == "teacher"
+        content = changed(variant.settings)
+        said[name] = measure(images, folds, None, content, options.jobs, variant.part, teacher_alone)
         require_code(about["code"])
         measured = asdict(variant) | {"recipe": recipes[name]}
         variants[name] = measured | compared(images, said[name], said[variant.against], variant.model)

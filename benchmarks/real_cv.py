@@ -108,12 +108,12 @@ def folds_of(images: RealImages, asked: Sequence[int] | None, source: Path) -> t
 
 
 def answers(
-    workspace: Path, paths: Sequence[Path], threads: int, last: str = "export_onnx"
+    workspace: Path, paths: Sequence[Path], threads: int, teacher_alone: bool = False
 ) -> dict[str, NDArray[np.float64]]:
-    """Probabilities ``[N, 8]`` for ``paths``: of the teacher, and after export_onnx of FP32 and INT8 file too."""
+    """Probabilities ``[N, 8]`` of the teacher and, unless ``teacher_alone``, of FP32 and INT8 file, for ``paths``."""
     grays = [Image.fromarray(to_pixels(open_gray(path))) for path in paths]
     taught = run_teacher(workspace / "models/teacher/model.safetensors", grays)
-    exported = MODELS[1:] if last == "export_onnx" else ()
+    exported = () if teacher_alone else MODELS[1:]
     files = {name: workspace / f"models/edge/student_{name}.onnx" for name in exported}
     students = {name: probabilities(path, paths, threads) for name, path in files.items()}
     return {"teacher": softmax(taught.astype(np.float64), axis=1)} | students
@@ -132,20 +132,21 @@ def _fold(
     code: str,
     children: Children,
     part: str,
-    last: str,
+    teacher_alone: bool,
 ) -> dict[str, NDArray[np.float64]]:
     """Answers for the images of a fold, from a workspace that is finished, goes on, or begins."""
     training = chosen(images, fold, per_class)
     held_out = [images.paths[index] for index in np.flatnonzero(images.fold == fold)]
     files = [(staged(images, index), file_sha256(images.paths[index])) for index in training]
-    found = identities(code, files, content, part)
-    wanted = dict(list(found.items())[: list(found).index(last) + 1])
-    identity = wanted[last]
+    wanted = identities(code, files, content, part)
+    if teacher_alone:
+        wanted = dict(list(wanted.items())[: list(wanted).index("train_teacher") + 1])
+    identity = list(wanted.values())[-1]
     workspace = SCRATCH / (f"fold{fold}_{identity}" if len(training) else f"rendered_{identity}")
     if not (workspace / PARAMS).is_file():
         prepare(workspace, images, training, content)
     run_stages(workspace, code, wanted, children, part)
-    return answers(workspace, held_out, content["base"]["threads"], last)
+    return answers(workspace, held_out, content["base"]["threads"], teacher_alone)
 
 
 def measure(
@@ -155,7 +156,7 @@ def measure(
     content: dict[str, Any],
     jobs: int,
     part: str = "",
-    last: str = "export_onnx",
+    teacher_alone: bool = False,
 ) -> dict[int, dict[str, NDArray[np.float64]]]:
     """Run the stages for each of ``folds``; what each model says of the fold's images.
 
@@ -166,7 +167,7 @@ def measure(
         content: parameters; the jobs share ``base.threads``.
         jobs: folds at a time; 1 where ``per_class`` is 0, since all folds share one workspace then.
         part: name in `benchmarks.altered` of what is altered, if anything.
-        last: the stage to end with; after ``train_teacher`` the teacher alone answers.
+        teacher_alone: end with its training; no student is trained or answers.
 
     Returns:
         Fold → model → probabilities ``[N, 8]``.
@@ -174,7 +175,7 @@ def measure(
     content = content | {"base": content["base"] | {"threads": threads_each(content, jobs)}}
     code, children = code_hash(), Children()
     (SCRATCH / "fresh").mkdir(parents=True, exist_ok=True)
-    work = (delayed(_fold)(images, fold, per_class, content, code, children, part, last) for fold in folds)
+    work = (delayed(_fold)(images, fold, per_class, content, code, children, part, teacher_alone) for fold in folds)
     with alone():
         try:
             answered = Parallel(n_jobs=jobs, backend="threading")(work)

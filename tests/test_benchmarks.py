@@ -403,8 +403,8 @@ def test_a_variant_is_compared_with_the_one_it_names(folded, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     right, asked = np.eye(len(CLASSES)), []
 
-    def measured(images, folds, per_class, content, jobs, part, last):
-        assert last == "export_onnx"
+    def measured(images, folds, per_class, content, jobs, part, teacher_alone):
+        assert not teacher_alone
         recipe = content["distill"]
         asked.append((recipe["method"], recipe["random_views"], part))
         missed = {"dist": 0, "kl": 1}[recipe["method"]] if recipe["alpha"] < 1 else 2
@@ -431,8 +431,8 @@ def test_a_variant_is_compared_with_the_one_it_names(folded, tmp_path, monkeypat
 def test_a_variant_of_the_teacher_trains_no_student(folded, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
-    def measured(images, folds, per_class, content, jobs, part, last):
-        assert last == "train_teacher"
+    def measured(images, folds, per_class, content, jobs, part, teacher_alone):
+        assert teacher_alone
         missed = content["train_teacher"]["epochs"] == 1
         truths = {fold: images.truth[images.fold == fold] for fold in folds}
         return {
@@ -454,7 +454,7 @@ def test_after_the_teacher_it_alone_answers(folded, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     images = load_real(folded)
     content = real_cv.changed([f"{name}={value}" for name, value in TINY.items()])
-    said = real_cv.measure(images, [1], 1, content, 1, last="train_teacher")
+    said = real_cv.measure(images, [1], 1, content, 1, teacher_alone=True)
     assert {name: found.shape for name, found in said[1].items()} == {"teacher": (16, len(CLASSES))}
     (workspace,) = Path(".scratch/real_cv").glob("fold1_*")
     assert [folder.name for folder in workspace.glob("models/*")] == ["teacher"]
@@ -599,7 +599,7 @@ def test_ablations_keep_what_the_same_code_has_measured(folded, tmp_path, monkey
     right = np.eye(len(CLASSES))
     asked = []
 
-    def measured(images, folds, per_class, content, jobs, part, last):
+    def measured(images, folds, per_class, content, jobs, part, teacher_alone):
         asked.append(content["distill"]["optimizer"])
         return {fold: dict.fromkeys(fold_scores.MODELS, right[images.truth[images.fold == fold]]) for fold in folds}
 
