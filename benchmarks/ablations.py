@@ -44,8 +44,6 @@ COMMON = ("export_onnx.int8_agreement=0.0", "export_onnx.torch_tolerance=0.01", 
 ALONE = (*COMMON, "train_teacher.fresh_per_class=0", "train_teacher.epochs=1", "distill.alpha=1.0")
 #: Views instead of the images as they are, for both networks.
 RANDOM_VIEWS = ("train_teacher.random_views=1.0", "distill.random_views=1.0")
-
-
 #: What is usual, and was once the student's default: no ablation showed a gain of it there. And a teacher without it.
 EXTRAS = (
     "distill.ema_decay=0.995",
@@ -59,8 +57,6 @@ PLAIN_TEACHER = (
     "train_teacher.cell_weight=0.0",
     "train_teacher.optimizer=adamw",
 )
-
-
 #: What random weights need to learn anything, in about the time of the one epoch at full size that the pretrained ones
 #: have: at the rate of these they stay at chance.
 FROM_RANDOM = (
