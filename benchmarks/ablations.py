@@ -29,12 +29,11 @@ from benchmarks import altered
 from benchmarks.environment import RESULTS, code_hash, read_result, require_code, run_benchmark, write_result
 from benchmarks.fold_scores import figures_of, interval
 from benchmarks.real_cv import changed, folds_of, measure
-from benchmarks.real_images import RealImages, load_real
+from benchmarks.real_images import RealImages, collection_sha256, load_real
 from benchmarks.workspaces import recipe_of
 from semdefect.edge.options import whole
 from semdefect.edge.table import percent
 from semdefect.errors import UserError
-from semdefect.network import file_sha256
 
 REFERENCE, TEACHER = "reference", "teacher itself"
 #: What all variants of the student share. One that the bars of the export refuse could not be scored, and without that
@@ -222,12 +221,6 @@ def earlier(name: str, about: dict[str, Any], recipes: dict[str, str]) -> dict[s
     if gone := [key for key in content["variants"] if key not in kept]:
         print(f"{path} has figures of other code, images, jobs or recipes, which are written over: {', '.join(gone)}")
     return kept
-
-
-def collection_sha256(images: RealImages) -> str:
-    """Hash of the images, their classes and their folds."""
-    files = [file_sha256(path) for path in images.paths]
-    return hashlib.sha256(json.dumps([files, images.truth.tolist(), images.fold.tolist()]).encode()).hexdigest()
 
 
 def list_variants() -> None:

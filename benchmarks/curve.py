@@ -11,6 +11,9 @@ from semdefect import CLASSES
 from semdefect.atomic import replacing
 from semdefect.errors import UserError
 
+#: Line style and name of each model of the curve.
+LINES = {"teacher": ("--", "teacher"), "fp32": (":", "student, FP32 file"), "int8": ("-", "student, INT8 file")}
+
 
 def measured_points() -> list[tuple[float, dict[str, Any]]]:
     """Real images a class and figures of each point of the curve, from the result files there are.
@@ -23,12 +26,13 @@ def measured_points() -> list[tuple[float, dict[str, Any]]]:
         if file.stem == "real_cv" or file.stem.removeprefix("real_cv_").isdecimal():
             figures = read_result(file, "real_images", "parameters")
             points.append((figures["real_images"] / len(CLASSES), figures))
-            recipes[file.name] = [recipe_of(figures["parameters"]), figures.get("weights"), figures.get("code")]
+            about = [figures.get(key) for key in ("weights", "code", "collection")]
+            recipes[file.name] = [recipe_of(figures["parameters"]), *about]
     (first, recipe), *others = recipes.items() or [("", [])]
     different = [name for name, other in others if other != recipe]
     if different:
         raise UserError(
-            f"{', '.join(different)} and {first} are of other parameters, weights or code: measure them again, "
+            f"{', '.join(different)} and {first} are of other parameters, weights, code or images: measure them again, "
             f"or delete them"
         )
     if len(points) < 2:
@@ -48,14 +52,15 @@ def plot(path: Path) -> None:
         raise UserError(f"--plot {path}: name a file to write, such as curve.png")
     points = measured_points()
     figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
-    for model, style in (("teacher", "--"), ("int8", "-")):
+    for model, (style, label) in LINES.items():
         heights = np.array([figures[f"{model}_mean_class_accuracy"] for _, figures in points])
         bounds = np.array([figures[f"{model}_mean_class_accuracy_interval"] for _, figures in points]).T
         axes.errorbar(
             [number for number, _ in points], 100 * heights, 100 * np.abs(bounds - heights), ls=style, marker="o",
-            capsize=3, label={"teacher": "teacher", "int8": "student, INT8 file"}[model],
+            capsize=3, label=label,
         )  # fmt: skip
-    axes.set(xlabel="real training images a class (mean)", ylabel="mean class accuracy on held-out folds, %")
+    axes.set_xlabel("real images given, a class (mean); 85 % of them train")
+    axes.set_ylabel("mean class accuracy on held-out folds, %")
     axes.set_xscale("symlog", linthresh=4)
     measured = [number for number, _ in points]
     axes.set_xticks(measured, [f"{number:.0f}" for number in measured])

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -61,7 +62,7 @@ def _command() -> str:
     program = f"python -m {spec.name}" if spec else Path(sys.argv[0]).name
     # Where a folder lies on this machine tells a reader nothing.
     words = [f".../{Path(word).name}" if Path(word).is_absolute() else word for word in sys.argv[1:]]
-    return " ".join([program, *words])
+    return f"{program} {shlex.join(words)}".rstrip()
 
 
 def code_hash() -> str:

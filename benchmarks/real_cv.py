@@ -38,9 +38,9 @@ from PIL import Image
 from scipy.special import softmax
 
 from benchmarks.curve import plot
-from benchmarks.environment import code_hash, require_code, run_benchmark, write_result
+from benchmarks.environment import RESULTS, code_hash, read_result, require_code, run_benchmark, write_result
 from benchmarks.fold_scores import MODELS, figures_of, show
-from benchmarks.real_images import RealImages, load_real, probabilities
+from benchmarks.real_images import RealImages, collection_sha256, load_real, probabilities
 from benchmarks.workspaces import ROOT, SCRATCH, Children, alone, identities, prepare, run_stages, staged, starts
 from semdefect import CLASSES
 from semdefect.edge.image import open_gray, to_pixels
@@ -78,14 +78,15 @@ def changed(settings: Sequence[str]) -> dict[str, Any]:
     for setting in settings:
         name, _, value = setting.partition("=")
         block, _, key = name.partition(".")
-        if not value or key not in content.get(block, {}):
-            raise UserError(f"--set {setting}: write it as block.key=value, with a key of {PARAMS}")
-        try:  # stages run in a workspace: a file must be found from there
-            # `Path.is_file` raises on a name that is too long for the system
-            content[block][key] = str(Path(value).resolve()) if os.path.isfile(value) else yaml.safe_load(value)  # noqa: PTH113
+        if not value:
+            raise UserError(f"--set {setting}: write it as block.key=value")
+        try:
+            # Stages run in a workspace: a file must be found from there. `Path.is_file` raises on too long a name.
+            read = str(Path(value).resolve()) if os.path.isfile(value) else yaml.safe_load(value)  # noqa: PTH113
         except yaml.YAMLError:
             raise UserError(f"--set {setting}: the value cannot be read as YAML") from None
-    check_params(content, PARAMS, Params)
+        content.setdefault(block, {})[key] = read
+    check_params(content, " ".join([PARAMS, *(f"--set {setting}" for setting in settings)]), Params)
     return content
 
 
@@ -185,12 +186,35 @@ def measure(
     return dict(zip(folds, answered, strict=True))
 
 
+def result_name(options: argparse.Namespace, some: Sequence[int]) -> str:
+    """Name of the result of these ``options``; ``some``: the folds, where they are not all."""
+    limit = [] if options.real_per_class is None else [str(options.real_per_class)]
+    special = [f"folds{'-'.join(map(str, some))}"] if some else []
+    if options.set:
+        settings = "-".join(options.set)
+        short = len(settings) <= 60 and "/" not in settings
+        special.append(settings if short else hashlib.sha256(settings.encode()).hexdigest()[:8])
+    return "_".join(["real_cv", *limit, *special])
+
+
+def require_collection(path: Path, collection: str) -> None:
+    """Stop before a run whose result would take the place of another collection's at ``path``.
+
+    Raises:
+        UserError: it would.
+    """
+    if path.is_file() and read_result(path).get("collection", collection) != collection:
+        raise UserError(f"{path} is of other images: move it elsewhere, or delete it, and start again")
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("--real", type=Path, metavar="FOLDER", help="labelled real images, with labels.csv and its folds")
     top.add_argument("--folds", type=whole(0, 100), nargs="+", metavar="K", help="folds to hold out (default: each)")
-    top.add_argument("--real-per-class", type=whole(0, 100_000), metavar="N", help="train with N real images a class")
+    top.add_argument(
+        "--real-per-class", type=whole(0, 100_000), metavar="N", help="give N real images a class, 85 %% train"
+    )
     top.add_argument(
         "--set", action="append", default=[], metavar="BLOCK.KEY=VALUE", help="another parameter; may be given again"
     )
@@ -199,7 +223,7 @@ def parser() -> argparse.ArgumentParser:
         type=whole(1, 64),
         default=1,
         metavar="N",
-        help="folds at a time, sharing base.threads (default: 1)",
+        help="folds at a time, at most all, sharing base.threads (default: 1)",
     )
     top.add_argument("--plot", type=Path, metavar="FILE", help="draw the curve of the results there are, and stop")
     return top
@@ -215,20 +239,17 @@ def run(options: argparse.Namespace) -> None:
     content = changed(options.set)
     images = load_real(options.real, content["synthesize"]["duplicate_correlation"])
     folds, every = folds_of(images, options.folds, options.real)
-    jobs = options.jobs if options.real_per_class != 0 else 1  # without real images all folds share one workspace
+    name, collection = result_name(options, folds if folds != every else []), collection_sha256(images)
+    require_collection(RESULTS / f"{name}.json", collection)
+    # Without real images all folds share one workspace.
+    jobs = min(options.jobs, len(folds)) if options.real_per_class != 0 else 1
     said = measure(images, folds, options.real_per_class, content, jobs)
     figures = figures_of(images, said)
     figures["real_images"] = float(np.mean([len(chosen(images, fold, options.real_per_class)) for fold in folds]))
     figures |= {"parameters": content, "weights": starts(content), "code": code_hash()}
-    figures |= {"jobs": jobs, "threads": threads_each(content, jobs)}
+    figures |= {"collection": collection, "jobs": jobs, "threads": threads_each(content, jobs)}
     show(figures)
-    limit = [] if options.real_per_class is None else [str(options.real_per_class)]
-    special = [f"folds{'-'.join(map(str, folds))}"] if folds != every else []
-    if options.set:
-        settings = "-".join(options.set)
-        short = len(settings) <= 60 and "/" not in settings
-        special.append(settings if short else hashlib.sha256(settings.encode()).hexdigest()[:8])
-    print(f"written to {write_result('_'.join(['real_cv', *limit, *special]), figures)}")
+    print(f"written to {write_result(name, figures)}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Labelled real images outside the repository: what `labels.csv` of a collection lists. They are never committed."""
 
 import csv
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +16,15 @@ from semdefect.base_images import THUMBNAIL, duplicate_groups
 from semdefect.edge.classifier import EdgeClassifier, Failure, Prediction
 from semdefect.edge.image import open_gray, to_pixels
 from semdefect.errors import UserError
+from semdefect.network import file_sha256
 
 #: Correlation above which two images are near-duplicates, as in params.yaml (``synthesize.duplicate_correlation``).
 ALIKE = 0.85
+#: What a collection looks like.
+FORMAT = (
+    "a folder of labelled real images has a file labels.csv, whose first line is path,class,fold and each other such "
+    "as bridge/a.png,bridge,0"
+)
 
 
 @dataclass(frozen=True)
@@ -26,7 +34,7 @@ class RealImages:
     Attributes:
         paths: of the images.
         truth: class numbers ``[N]``.
-        original: the collection's own classes ``[N]``.
+        original: the collection's own classes ``[N]``, or ours where it has none.
         fold: number of each image's fold ``[N]``; -1 everywhere where the collection has none.
         group: number of each image's group of near-duplicates ``[N]``, as `synthesize` finds them.
     """
@@ -41,22 +49,23 @@ class RealImages:
 def load_real(folder: Path, alike: float = ALIKE) -> RealImages:
     """The labelled images that ``labels.csv`` of ``folder`` lists.
 
-    It has the columns ``path``, ``class``, ``original_class`` and, where the images come in folds, ``fold``. Images
-    whose correlation is above ``alike`` are near-duplicates.
+    It has the columns ``path`` (below ``folder``), ``class``, where the images come in folds ``fold``, and where they
+    have classes of their own ``original_class``. Images whose correlation is above ``alike``, and always those above
+    `ALIKE`, are near-duplicates: a parameter does not let them cross.
 
     Raises:
         UserError: the list is missing or broken, or names other classes or images that are not there or damaged.
     """
     listing = folder / "labels.csv"
     if not listing.is_file():
-        raise UserError(f"{listing} is missing: pass the folder of a collection of labelled real images")
+        raise UserError(f"{listing} is missing: {FORMAT}")
     try:
         with listing.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     except (csv.Error, UnicodeDecodeError) as broken:
         raise UserError(f"{listing} is not a list of images as CSV: {broken}") from None
-    if not rows or not {"path", "class", "original_class"} <= set(rows[0]):
-        raise UserError(f"{listing} must have rows with the columns path, class and original_class")
+    if not rows or not {"path", "class"} <= set(rows[0]):
+        raise UserError(f"{listing} has no rows with the columns path and class: {FORMAT}")
     if any(None in row or None in row.values() for row in rows):
         raise UserError(f"{listing} has a line with too few or too many columns: mend it")
     unknown = sorted({row["class"] for row in rows} - set(CLASSES))
@@ -72,8 +81,15 @@ def load_real(folder: Path, alike: float = ALIKE) -> RealImages:
     strange = next((fold for fold in folds if not fold.removeprefix("-").isdecimal()), None)
     if strange is not None:
         raise UserError(f"{listing} has the fold {strange!r}; folds are whole numbers from 0")
-    original, groups = np.array([row["original_class"] for row in rows]), duplicate_groups(thumbnails, alike)
+    original = np.array([row.get("original_class", row["class"]) for row in rows])
+    groups = duplicate_groups(thumbnails, min(alike, ALIKE))
     return RealImages(paths, truth, original, np.array(folds, np.int64), groups)
+
+
+def collection_sha256(images: RealImages) -> str:
+    """Hash of the images, their classes and their folds."""
+    files = [file_sha256(path) for path in images.paths]
+    return hashlib.sha256(json.dumps([files, images.truth.tolist(), images.fold.tolist()]).encode()).hexdigest()
 
 
 def predictions(model: Path, paths: Sequence[Path], threads: int) -> list[Prediction]:

@@ -2,7 +2,10 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +16,8 @@ from samples import params_content, texture, written
 from scipy.ndimage import gaussian_filter1d
 
 from benchmarks import ablations, altered, curve, fold_scores, int8_agreement, real_cv, sim2real, synthesis, workspaces
-from benchmarks.environment import run_benchmark
-from benchmarks.real_images import RealImages, load_real
+from benchmarks.environment import run_benchmark, write_result
+from benchmarks.real_images import RealImages, collection_sha256, load_real
 from semdefect import CLASSES
 from semdefect.atomic import write_json
 from semdefect.errors import UserError
@@ -52,11 +55,21 @@ def test_a_collection_is_read_as_listed(collection):
     assert images.original[1] == "bridge_1"
 
 
+def test_a_collection_needs_no_classes_of_its_own(folded):
+    lines = [line.split(",") for line in (folded / "labels.csv").read_text().splitlines()]
+    before = load_real(folded)
+    (folded / "labels.csv").write_text("\n".join(",".join([path, name, fold]) for path, name, _, fold in lines))
+    images = load_real(folded)
+    assert images.original.tolist() == [CLASSES[number] for number in images.truth]
+    assert collection_sha256(images) == collection_sha256(before)
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
         (None, "is missing"),
         ("path,class\n", "columns"),
+        ("path,defect\na.png,via\n", "first line is path,class,fold"),
         ("path,class,original_class\na.png,tidy,t\n", "tidy"),
         ("path,class,original_class\na.png,via\n", "too few"),
         ("path,class,original_class\na.png,via,via\n", "a.png, which is not there"),
@@ -196,6 +209,25 @@ def test_what_resembles_a_held_out_image_does_not_train(folded):
     assert images.group[-4] == images.group[-3]
     assert sorted(images.paths[index].name for index in real_cv.chosen(images, 1, None))[-1:] == ["2.png"]
     assert folded / "via/0.png" not in [images.paths[index] for index in real_cv.chosen(images, 1, None)]
+    lenient = load_real(folded, 1.0)  # a parameter of the pipeline does not let near-duplicates cross
+    assert lenient.group.tolist() == images.group.tolist()
+
+
+def test_folds_of_other_images_are_not_written_over(folded, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["real_cv", "--real", str(folded), "--real-per-class", "1"])
+    write_json(Path("benchmarks/results/real_cv_1.json"), {"collection": "another"})
+    with pytest.raises(SystemExit, match=r"^error: .*real_cv_1\.json is of other images: move it"):
+        run_benchmark(real_cv.run, real_cv.parser())
+    assert not Path(".scratch").exists()
+
+
+def test_a_result_names_the_command_as_a_shell_takes_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["--only", "no label smoothing", "teacher, KL", "--real", str(tmp_path / "my images")]
+    monkeypatch.setattr("sys.argv", ["ablations.py", *words])
+    command = json.loads(write_result("one", {}).read_text())["command"]
+    assert shlex.split(command)[-5:] == [*words[:-1], ".../my images"]
 
 
 def test_figures_of_folds_are_means_over_them(folded):
@@ -215,6 +247,15 @@ def test_figures_of_folds_are_means_over_them(folded):
     assert figures["int8_confusion"][0][:2] == [2, 2]
     assert figures["int8_recall"]["bridge"] == 0.5
     assert figures["int8_fp32_agreement"] == (1 + 14 / 16) / 2
+
+
+def test_the_quality_profile_sets_parameters_that_there_are():
+    make = ["make", "--dry-run", "quality"]
+    recipe = subprocess.run(make, cwd=real_cv.ROOT, capture_output=True, text=True, check=True).stdout
+    settings = re.findall(r"-S (\S+)", recipe)
+    assert len(settings) > 10
+    content = real_cv.changed(settings)
+    assert content["distill"]["epochs"] == 32 and content["train_teacher"]["random_views"] == 1.0
 
 
 def test_folds_keep_the_bars_of_the_export():
@@ -247,8 +288,9 @@ def test_classes_weigh_the_same_in_one_interval_and_images_in_the_other():
     [
         ([], "--real FOLDER"),
         (["--real", "FOLDED", "--set", "distill.alpha"], "--set distill.alpha: write it as block.key=value"),
-        (["--real", "FOLDED", "--set", "distill.beta=1"], "--set distill.beta=1"),
-        (["--real", "FOLDED", "--set", "distill.alpha=2"], "distill.alpha is 2"),
+        (["--real", "FOLDED", "--set", "distill.beta=1"], "--set distill.beta=1: distill.beta is not a parameter"),
+        (["--real", "FOLDED", "--set", "distil.alpha=1"], "--set distil.alpha=1: distil is not a parameter"),
+        (["--real", "FOLDED", "--set", "distill.alpha=2"], "--set distill.alpha=2: distill.alpha is 2"),
         (["--real", "FOLDED", "--set", "distill.alpha=[1"], "--set distill.alpha=[1: the value cannot be read as YAML"),
         (["--real", "FOLDED", "--folds", 2], "folds 0, 1"),
         (["--real", "ONE_FOLD"], "one fold only"),
@@ -293,7 +335,10 @@ def test_the_curve_is_of_one_recipe(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"real_cv_16\.json.* and real_cv\.json are of other parameters"):
         curve.plot(Path("curve.png"))
     point("real_cv_16.json", 16, {"distill": {"alpha": 0.5}}, weights={"distill": "1f"})
-    with pytest.raises(UserError, match=r"real_cv_16\.json.* are of other parameters, weights or code"):
+    with pytest.raises(UserError, match=r"real_cv_16\.json.* are of other parameters, weights, code or images"):
+        curve.plot(Path("curve.png"))
+    point("real_cv_16.json", 16, {"distill": {"alpha": 0.5}}, collection="2e")
+    with pytest.raises(UserError, match=r"real_cv_16\.json.* are of other parameters, weights, code or images"):
         curve.plot(Path("curve.png"))
     Path("benchmarks/results/real_cv_16.json").write_text("{")
     with pytest.raises(UserError, match=r"real_cv_16\.json is broken"):
