@@ -7,6 +7,7 @@
     python -m benchmarks.real_cv --real ../shared/real_sem --set distill.alpha=1.0
     python -m benchmarks.real_cv --plot docs/real_images.png                      # the curve, from what is measured
 
+The folder has a file labels.csv with a line path,class,fold and one such as bridge/a.png,bridge,0 for each image.
 For each fold, the real images of the others are laid into data/real of a workspace, and synthesize, split,
 train_teacher, distill and export_onnx run there as they would for a user. Then the FP32 and INT8 files, through the
 device's code, and the teacher name the classes of the fold's images. The folds are those of labels.csv; an image whose
