@@ -83,6 +83,48 @@ def test_what_is_said_of_real_images_is_of_the_committed_figures():
         assert line.removesuffix(" |").split(" | ")[-1] == said, line
 
 
+def folds_result(name):
+    return json.loads((ROOT / f"benchmarks/results/{name}.json").read_text(encoding="utf-8"))
+
+
+def cells_of(document, title):
+    """The cells after the first of the only table row of ``document`` that begins with ``title``, without bold."""
+    (line,) = re.findall(rf"^\| \**{title}.*$", (ROOT / document).read_text(encoding="utf-8"), re.MULTILINE)
+    return line.replace("**", "").removesuffix(" |").split(" | ")[1:]
+
+
+def shares(*figures):
+    return "–".join(f"{100 * figure:.1f}" for figure in figures) + " %"
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [
+        ("none", "real_cv_0"),
+        ("4 a class", "real_cv_4"),
+        ("16 a class", "real_cv_16"),
+        ("32 a class", "real_cv_32"),
+        ("all", "real_cv"),
+    ],
+)
+def test_the_curve_of_real_images_is_of_the_committed_figures(title, name):
+    figures = folds_result(name)
+    means = [shares(figures[f"{model}_mean_class_accuracy"]) for model in ("teacher", "fp32", "int8")]
+    interval = shares(*figures["int8_mean_class_accuracy_interval"])
+    assert cells_of("docs/results.md", title) == [*means, interval, shares(figures["int8_fp32_agreement"])]
+
+
+@pytest.mark.parametrize(
+    ("title", "model"), [("teacher", "teacher"), ("student, FP32", "fp32"), ("student, INT8", "int8")]
+)
+def test_the_folds_are_of_the_committed_figures(title, model):
+    figures = folds_result("real_cv")
+    low, high = figures[f"{model}_mean_class_accuracy_interval"]
+    folds = ", ".join(f"{100 * one['mean_class_accuracy']:.1f}" for one in figures[f"{model}_folds"]) + " %"
+    wanted = [shares(figures[f"{model}_accuracy"]), shares(figures[f"{model}_mean_class_accuracy"]), shares(low, high)]
+    assert cells_of("docs/training.md", f"{title} \\| [^|]*\\| [^|]*\\| [0-9.]+–")[-4:] == [*wanted, folds]
+
+
 @pytest.mark.parametrize("settings", EXPERIMENTS)
 def test_an_experiment_has_parameters_that_go_together(settings):
     content = params_content()
