@@ -111,7 +111,8 @@ def test_the_curve_of_real_images_is_of_the_committed_figures(title, name):
     figures = folds_result(name)
     means = [shares(figures[f"{model}_mean_class_accuracy"]) for model in ("teacher", "fp32", "int8")]
     interval = shares(*figures["int8_mean_class_accuracy_interval"])
-    assert cells_of("docs/results.md", title) == [*means, interval, shares(figures["int8_fp32_agreement"])]
+    said = cells_of("docs/results.md", title)[:5]
+    assert said == [*means, interval, shares(figures["int8_fp32_agreement"])]
 
 
 @pytest.mark.parametrize(
