@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -29,6 +30,17 @@ def write_result(name: str, figures: dict[str, Any]) -> Path:
     about = {"command": _command(), "commit": COMMIT, "environment": _environment()}
     write_json(path, figures | about)
     return path
+
+
+def plain_name(text: str) -> str:
+    """``text``, for argparse, if it can be the name of a result file.
+
+    Raises:
+        argparse.ArgumentTypeError: it cannot.
+    """
+    if not re.fullmatch(r"\w[\w.=-]*", text):
+        raise argparse.ArgumentTypeError(f"{text!r}: a name of letters, digits and _ . = -")
+    return text
 
 
 def write_if_whole(name: str, figures: dict[str, Any], whole: bool) -> None:

@@ -8,6 +8,7 @@
     python -m benchmarks.real_cv --plot docs/real_images.png                      # the curve, from what is measured
 
 The folder has a file labels.csv with a line path,class,fold and one such as bridge/a.png,bridge,0 for each image.
+Results of other images than the committed ones need a --result of their own.
 For each fold, the real images of the others are laid into data/real of a workspace, and synthesize, split,
 train_teacher, distill and export_onnx run there as they would for a user. Then the FP32 and INT8 files, through the
 device's code, and the teacher name the classes of the fold's images. The folds are those of labels.csv; an image whose
@@ -39,7 +40,15 @@ from PIL import Image
 from scipy.special import softmax
 
 from benchmarks.curve import plot
-from benchmarks.environment import RESULTS, code_hash, read_result, require_code, run_benchmark, write_result
+from benchmarks.environment import (
+    RESULTS,
+    code_hash,
+    plain_name,
+    read_result,
+    require_code,
+    run_benchmark,
+    write_result,
+)
 from benchmarks.fold_scores import MODELS, figures_of, show
 from benchmarks.real_images import RealImages, collection_sha256, load_real, probabilities
 from benchmarks.workspaces import ROOT, SCRATCH, Children, alone, identities, prepare, run_stages, staged, starts
@@ -79,7 +88,7 @@ def changed(settings: Sequence[str]) -> dict[str, Any]:
     for setting in settings:
         name, _, value = setting.partition("=")
         block, _, key = name.partition(".")
-        if not value:
+        if not (block and key and value):
             raise UserError(f"--set {setting}: write it as block.key=value")
         try:
             # Stages run in a workspace: a file must be found from there. `Path.is_file` raises on too long a name.
@@ -189,6 +198,8 @@ def measure(
 
 def result_name(options: argparse.Namespace, some: Sequence[int]) -> str:
     """Name of the result of these ``options``; ``some``: the folds, where they are not all."""
+    if options.result:
+        return str(options.result)
     limit = [] if options.real_per_class is None else [str(options.real_per_class)]
     special = [f"folds{'-'.join(map(str, some))}"] if some else []
     if options.set:
@@ -202,10 +213,10 @@ def require_collection(path: Path, collection: str) -> None:
     """Stop before a run whose result would take the place of another collection's at ``path``.
 
     Raises:
-        UserError: it would.
+        UserError: it would, or what is there does not say of which it is.
     """
-    if path.is_file() and read_result(path).get("collection", collection) != collection:
-        raise UserError(f"{path} is of other images: move it elsewhere, or delete it, and start again")
+    if path.is_file() and read_result(path).get("collection") != collection:
+        raise UserError(f"{path} is of other images, or does not say of which: pass --result NAME for another name")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -226,6 +237,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="folds at a time, at most all, sharing base.threads (default: 1)",
     )
+    top.add_argument("--result", type=plain_name, metavar="NAME", help="write benchmarks/results/NAME.json instead")
     top.add_argument("--plot", type=Path, metavar="FILE", help="draw the curve of the results there are, and stop")
     return top
 
@@ -244,9 +256,13 @@ def run(options: argparse.Namespace) -> None:
     require_collection(RESULTS / f"{name}.json", collection)
     # Without real images all folds share one workspace.
     jobs = min(options.jobs, len(folds)) if options.real_per_class != 0 else 1
+    given = [len(chosen(images, fold, options.real_per_class)) for fold in folds]
+    print(f"{', '.join(map(str, given))} real images without a near-duplicate in the fold train and validate")
+    if options.real_per_class != 0 and not all(given):
+        raise UserError(f"fold {folds[given.index(0)]} leaves none: mend the folds, or pass --real-per-class 0")
     said = measure(images, folds, options.real_per_class, content, jobs)
     figures = figures_of(images, said)
-    figures["real_images"] = float(np.mean([len(chosen(images, fold, options.real_per_class)) for fold in folds]))
+    figures["real_images"] = float(np.mean(given))
     figures |= {"parameters": content, "weights": starts(content), "code": code_hash()}
     figures |= {"collection": collection, "jobs": jobs, "threads": threads_each(content, jobs)}
     show(figures)

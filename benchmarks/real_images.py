@@ -22,8 +22,8 @@ from semdefect.network import file_sha256
 ALIKE = 0.85
 #: What a collection looks like.
 FORMAT = (
-    "a folder of labelled real images has a file labels.csv, whose first line is path,class,fold and each other such "
-    "as bridge/a.png,bridge,0"
+    "a folder of labelled real images has a file labels.csv, whose first line is path,class,fold and each other, "
+    "with commas too, such as bridge/a.png,bridge,0"
 )
 
 
@@ -60,7 +60,7 @@ def load_real(folder: Path, alike: float = ALIKE) -> RealImages:
     if not listing.is_file():
         raise UserError(f"{listing} is missing: {FORMAT}")
     try:
-        with listing.open(newline="", encoding="utf-8") as file:
+        with listing.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except (csv.Error, UnicodeDecodeError) as broken:
         raise UserError(f"{listing} is not a list of images as CSV: {broken}") from None

@@ -2,15 +2,16 @@
 
     python -m benchmarks.validation models/edge/student_int8.onnx models/edge/student_fp32.onnx     # two minutes
     python -m benchmarks.validation models/teacher/model.safetensors ../other/models/teacher/model.safetensors
-    python -m benchmarks.validation A.safetensors B.safetensors --result validation_teacher
+    python -m benchmarks.validation A.safetensors B.safetensors --result teacher
 
 Renders --per-class images of each class from a seed of their own, as `evaluate` does from another, corrupts a copy of
 each as its *noisy* (params.yaml, evaluate.noisy), and lets each model name both: exported files through the device's
 code, networks in torch. Each is compared with the model named first, on the same images. With --result the figures go
-to benchmarks/results/<name>.json.
+to benchmarks/results/validation_<name>.json.
 """
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from benchmarks.environment import run_benchmark, write_result
+from benchmarks.environment import plain_name, run_benchmark, write_result
 from semdefect import CLASSES
 from semdefect.edge.classifier import EdgeClassifier
 from semdefect.edge.image import SIZE
@@ -30,7 +31,7 @@ from semdefect.edge.options import whole
 from semdefect.edge.table import percent
 from semdefect.errors import UserError
 from semdefect.evaluation import run_edge, run_teacher
-from semdefect.network import file_sha256
+from semdefect.network import file_sha256, load_network
 from semdefect.params import Params, load_params
 from semdefect.seeds import BENCHMARK
 from semdefect.synthesis import corrupt
@@ -51,15 +52,21 @@ def validation_sets(per_class: int, params: Params) -> tuple[dict[str, Images], 
     return {name: [Image.fromarray(pixels) for pixels in each] for name, each in sets.items()}, drawn.labels.numpy()
 
 
-def called(model: Path, images: Images, threads: int) -> NDArray[np.int64]:
-    """Class numbers ``[N]`` that the network or exported file ``model`` names.
+def namer(model: Path, threads: int) -> Callable[[Images], NDArray[np.int64]]:
+    """What names the classes ``[N]`` of images as the network or exported file ``model`` does; loads it.
 
     Raises:
-        UserError: the file is missing or broken.
+        UserError: the file is missing, broken or neither.
     """
+    if not model.is_file():
+        raise UserError(f"{model} is missing: run dvc repro, or name another file")
     if model.suffix == NETWORK:
-        return np.asarray(run_teacher(model, images).argmax(axis=1))
-    return np.asarray(run_edge(EdgeClassifier(model, threads), images, model.stem).logits.argmax(axis=1))
+        load_network(model)  # a broken one is named before images are rendered
+        return lambda images: np.asarray(run_teacher(model, images).argmax(axis=1))
+    if model.suffix != EXPORTED:
+        raise UserError(f"{model} ends neither in {NETWORK} nor in {EXPORTED}: name a network or an exported file")
+    classifier = EdgeClassifier(model, threads)
+    return lambda images: np.asarray(run_edge(classifier, images, model.stem).logits.argmax(axis=1))
 
 
 def compared(said: dict[str, NDArray[np.int64]], truth: NDArray[np.int64]) -> dict[str, Any]:
@@ -91,29 +98,25 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("models", type=Path, nargs="+", metavar="FILE", help="a network (.safetensors) or exported file")
     top.add_argument("--per-class", type=whole(1, 100_000), default=250, metavar="N", help="images a class (250)")
-    top.add_argument("--result", metavar="NAME", help="also write benchmarks/results/NAME.json")
+    top.add_argument("--result", type=plain_name, metavar="NAME", help="also write validation_NAME.json in the results")
     return top
 
 
 def run(options: argparse.Namespace) -> None:
     """Render, ask each model, print, write."""
-    for model in options.models:
-        if model.suffix not in (NETWORK, EXPORTED) or not model.is_file():
-            raise UserError(f"{model} is no file that ends in {NETWORK} or {EXPORTED}: name a network or exported file")
-    if options.result and not options.result.isidentifier():
-        raise UserError(f"--result {options.result}: a name of letters, digits and underscores, such as validation_one")
     params = load_params()
     torch.set_num_threads(params.base.threads)
+    models = {str(path): namer(path, params.base.threads) for path in options.models}
     sets, truth = validation_sets(options.per_class, params)
     found = {
-        name: compared({str(model): called(model, images, params.base.threads) for model in options.models}, truth)
+        name: compared({model: names(images) for model, names in models.items()}, truth)
         for name, images in sets.items()
     }
     show(found)
     if options.result:
         files = {str(model): file_sha256(model) for model in options.models}
         figures = {"images": len(truth), "classes": len(CLASSES), "files": files, "sets": found}
-        print(f"written to {write_result(options.result, figures)}")
+        print(f"written to {write_result(f'validation_{options.result}', figures)}")
 
 
 if __name__ == "__main__":

@@ -58,7 +58,8 @@ def test_a_collection_is_read_as_listed(collection):
 def test_a_collection_needs_no_classes_of_its_own(folded):
     lines = [line.split(",") for line in (folded / "labels.csv").read_text().splitlines()]
     before = load_real(folded)
-    (folded / "labels.csv").write_text("\n".join(",".join([path, name, fold]) for path, name, _, fold in lines))
+    as_by_excel = "\n".join(",".join([path, name, fold]) for path, name, _, fold in lines)
+    (folded / "labels.csv").write_text(as_by_excel, encoding="utf-8-sig")
     images = load_real(folded)
     assert images.original.tolist() == [CLASSES[number] for number in images.truth]
     assert collection_sha256(images) == collection_sha256(before)
@@ -213,11 +214,26 @@ def test_what_resembles_a_held_out_image_does_not_train(folded):
     assert lenient.group.tolist() == images.group.tolist()
 
 
-def test_folds_of_other_images_are_not_written_over(folded, tmp_path, monkeypatch):
+@pytest.mark.parametrize("before", [{"collection": "another"}, {}])
+def test_folds_of_other_images_are_not_written_over(folded, tmp_path, monkeypatch, before):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["real_cv", "--real", str(folded), "--real-per-class", "1"])
-    write_json(Path("benchmarks/results/real_cv_1.json"), {"collection": "another"})
-    with pytest.raises(SystemExit, match=r"^error: .*real_cv_1\.json is of other images: move it"):
+    write_json(Path("benchmarks/results/real_cv_1.json"), before)
+    with pytest.raises(SystemExit, match=r"^error: .*real_cv_1\.json is of other images.*pass --result NAME"):
+        run_benchmark(real_cv.run, real_cv.parser())
+    assert not Path(".scratch").exists()
+    arguments = real_cv.parser().parse_args(["--real-per-class", "1", "--result", "mine"])
+    assert real_cv.result_name(arguments, []) == "mine"
+    with pytest.raises(SystemExit):
+        real_cv.parser().parse_args(["--result", "../mine"])
+
+
+def test_folds_that_leave_no_image_to_train_are_refused(folded, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in folded.glob("*/*.png"):  # near-duplicates in both folds
+        Image.fromarray(texture(1)).save(path)
+    monkeypatch.setattr("sys.argv", ["real_cv", "--real", str(folded)])
+    with pytest.raises(SystemExit, match=r"^error: fold 0 leaves none"):
         run_benchmark(real_cv.run, real_cv.parser())
     assert not Path(".scratch").exists()
 
@@ -288,6 +304,7 @@ def test_classes_weigh_the_same_in_one_interval_and_images_in_the_other():
     [
         ([], "--real FOLDER"),
         (["--real", "FOLDED", "--set", "distill.alpha"], "--set distill.alpha: write it as block.key=value"),
+        (["--real", "FOLDED", "--set", "alpha=1"], "--set alpha=1: write it as block.key=value"),
         (["--real", "FOLDED", "--set", "distill.beta=1"], "--set distill.beta=1: distill.beta is not a parameter"),
         (["--real", "FOLDED", "--set", "distil.alpha=1"], "--set distil.alpha=1: distil is not a parameter"),
         (["--real", "FOLDED", "--set", "distill.alpha=2"], "--set distill.alpha=2: distill.alpha is 2"),

@@ -11,7 +11,11 @@ from samples import params_content, tiny_network
 from benchmarks import validation
 from benchmarks.environment import run_benchmark
 from semdefect import CLASSES
+from semdefect.edge.image import SIZE
 from semdefect.network import save_network
+from semdefect.params import Params, check_params
+from semdefect.seeds import TEST
+from semdefect.training_data import fresh_images
 
 
 def run(monkeypatch, *arguments):
@@ -37,13 +41,10 @@ def test_images_gained_and_lost_are_counted_against_the_first_model():
 
 def test_two_networks_name_the_same_images(workspace, monkeypatch, capsys):
     run(monkeypatch, "one.safetensors", "two.safetensors", "one.safetensors", "--per-class", 2, "--result", "chosen")
-    figures = json.loads(Path("benchmarks/results/chosen.json").read_text())
+    figures = json.loads(Path("benchmarks/results/validation_chosen.json").read_text())
     assert figures["images"] == 2 * len(CLASSES)
     assert set(figures["sets"]) == {"rendered", "noisy"}
-    for each in figures["sets"].values():
-        first, second = each["one.safetensors"], each["two.safetensors"]
-        assert first["agreement"] == 1
-        assert second["accuracy"] - first["accuracy"] == pytest.approx((second["gained"] - second["lost"]) / 16)
+    assert all(list(each) == ["one.safetensors", "two.safetensors"] for each in figures["sets"].values())
     assert "two.safetensors" in capsys.readouterr().out
     assert figures["files"]["one.safetensors"] != figures["files"]["two.safetensors"]
 
@@ -51,12 +52,26 @@ def test_two_networks_name_the_same_images(workspace, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["gone.onnx"], r"gone\.onnx is no file"),
-        (["params.yaml"], r"params\.yaml is no file that ends in \.safetensors or \.onnx"),
-        (["one.safetensors", "--result", "../x"], r"--result \.\./x"),
+        (["gone.onnx"], r"gone\.onnx is missing"),
+        (["params.yaml"], r"params\.yaml ends neither in \.safetensors nor in \.onnx"),
+        (["one.safetensors", "broken.safetensors"], r"broken\.safetensors"),
+        (["one.safetensors", "broken.onnx"], r"broken\.onnx"),
     ],
 )
 def test_what_cannot_be_compared_is_said_before_images_are_rendered(workspace, monkeypatch, arguments, words):
+    for name in ("broken.safetensors", "broken.onnx"):
+        Path(name).write_bytes(b"no model")
     monkeypatch.setattr(validation, "validation_sets", None)
-    with pytest.raises(SystemExit, match=f"^error: {words}"):
+    with pytest.raises(SystemExit, match=f"^error: .*{words}"):
         run(monkeypatch, *arguments)
+
+
+def test_the_images_come_plain_and_corrupted_and_are_those_of_no_test(workspace):
+    params = check_params(params_content(), "params.yaml", Params)
+    sets, truth = validation.validation_sets(2, params)
+    assert truth.tolist() == sorted([*range(len(CLASSES))] * 2)
+    plain, noisy = (np.stack([np.asarray(image, float) for image in sets[name]]) for name in ("rendered", "noisy"))
+    assert plain.shape == noisy.shape == (16, SIZE, SIZE)
+    assert (np.abs(plain - noisy).mean(axis=(1, 2)) > 2).all()
+    tested = fresh_images(2, SIZE, TEST, params.base.seed, size=params.synthesize.image_size).pixels[:, 0].numpy()
+    assert not any((image == other).all() for image in plain for other in tested)
