@@ -216,7 +216,7 @@ def require_collection(path: Path, collection: str) -> None:
         UserError: it would, or what is there does not say of which it is.
     """
     if path.is_file() and read_result(path).get("collection") != collection:
-        raise UserError(f"{path} is of other images, or does not say of which: pass --result NAME for another name")
+        raise UserError(f"{path} is of other images or does not say of which: pass --result NAME, or delete it first")
 
 
 def parser() -> argparse.ArgumentParser:
