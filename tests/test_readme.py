@@ -8,6 +8,7 @@ import pytest
 import yaml
 from samples import ROOT, params_content
 
+from semdefect import CLASSES
 from semdefect.network import sem_weights
 from semdefect.params import Params, check_params
 
@@ -124,6 +125,17 @@ def test_the_folds_are_of_the_committed_figures(title, model):
     folds = ", ".join(f"{100 * one['mean_class_accuracy']:.1f}" for one in figures[f"{model}_folds"]) + " %"
     wanted = [shares(figures[f"{model}_accuracy"]), shares(figures[f"{model}_mean_class_accuracy"]), shares(low, high)]
     assert cells_of("docs/training.md", f"{title} \\| [^|]*\\| [^|]*\\| [0-9.]+–")[-4:] == [*wanted, folds]
+
+
+def test_the_confusions_are_of_the_committed_figures():
+    figures, training = folds_result("real_cv"), (ROOT / "docs/training.md").read_text(encoding="utf-8")
+    table = training.partition("true \\ called")[2].partition("\n\n")[0]
+    said = {
+        line.split(" | ")[0].strip("| "): [int(cell) for cell in re.findall(r"\d+", line)] for line in table.split("\n")
+    }
+    assert {name: said[name] for name in CLASSES} == dict(zip(CLASSES, figures["int8_confusion"], strict=True))
+    recalls = ", ".join(f"{name} {100 * figures['int8_recall'][name]:.0f}" for name in CLASSES)
+    assert f"Recall (INT8): {recalls} %." in " ".join(re.sub(r"`(ler)`", r"\1", training).split())
 
 
 @pytest.mark.parametrize("settings", EXPERIMENTS)
