@@ -72,9 +72,10 @@ class End:
     def faults(self) -> list[str]:
         """What is wrong with it."""
         by_dvc = self.way == WAYS[2]
+        # DVC ends by the signal itself (-2) where it has not begun, or is done with, its own work.
+        right = (0, -2, 252, 255) if by_dvc else (0, 130)
         checks = {
-            # DVC ends by the signal itself (-2) where it has not begun, or is done with, its own work.
-            f"exit code {self.code}": self.code not in ((0, -2, 252, 255) if by_dvc else (0, 130)),
+            f"exit code {self.code}: {' / '.join(self.said)[:300]}": self.code not in right,
             f"{self.seconds:.1f} s": self.seconds > LIMIT,  # with exit code 0 too: a stage that takes no notice
             "a traceback": any("Traceback" in line for line in self.said),
             f"{len(self.said)} lines": len(self.said) > 1 and not by_dvc,

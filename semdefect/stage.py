@@ -35,6 +35,9 @@ _RANKS = (
     *("RANK", "PMI_RANK"),
 )
 
+#: Signals that `_stop_at_once` has taken. No event: its lock would be waited for by a handler that interrupts it.
+_taken: list[int] = []
+
 
 def _stop(number: int, frame: FrameType | None) -> None:
     """End like Ctrl-C, so that temporary files go and checkpoints stay. A second signal ends the process without."""
@@ -44,6 +47,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def _stop_at_once(number: int, frame: FrameType | None) -> None:
     """`_stop`, but further signals are nothing, since launchers send several."""
+    _taken.append(number)
     _answer_signals(signal.SIG_IGN)
     raise KeyboardInterrupt
 
@@ -54,14 +58,20 @@ def _never_in_vain(stopped: str) -> Iterator[None]:
 
     Python drops what a finalizer or a callback raises, libraries catch what they should not, and while a call of a
     library lasts, no handler runs: so a thread is told by the system's own handler. Only a call that lets no other
-    thread run meanwhile, of which there are few, is waited for.
+    thread run meanwhile, of which there are few, is waited for. An error after the signal is the stop's own: libraries
+    turn the handler's exception into others, and pools break where workers are ended first.
     """
     told, tells = socket.socketpair()  # a pipe does not do on Windows
     tells.setblocking(False)
     threading.Thread(target=_end_when_told, args=(told, stopped), daemon=True).start()
     before = signal.set_wakeup_fd(tells.fileno(), warn_on_full_buffer=False)
+    _taken.clear()
     try:
         yield
+    except BaseException:
+        if _taken:
+            _end(stopped)  # Python's own end, with torch in memory, takes seconds
+        raise
     finally:
         signal.set_wakeup_fd(before)
         tells.close()  # ends the thread
@@ -136,8 +146,6 @@ def orderly(stopped: str, at_once: bool = False) -> Iterator[None]:
             raise
         sys.exit(f"error: {error.filename or 'writing'}: {error.strerror}")
     except BrokenProcessPool:
-        if at_once and signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:  # `_stop_at_once` was here
-            _end(stopped)  # the pool broke since `_end` kills workers before the process
         sys.exit(
             "error: a worker process was killed, as a rule because memory ran out: close other programs, or have fewer "
             "of them by LOKY_MAX_CPU_COUNT=1 in the environment or, where it is not 0, by synthesize.workers"
@@ -151,7 +159,7 @@ def orderly(stopped: str, at_once: bool = False) -> Iterator[None]:
         )
     except KeyboardInterrupt:
         if at_once:
-            _end(stopped)  # Python's own end, with torch in memory, takes seconds
+            _end(stopped)
         tell(stopped)
         sys.exit(STOPPED)
     finally:

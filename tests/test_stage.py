@@ -275,6 +275,16 @@ def work(params):
     except KeyboardInterrupt:
         raise BrokenProcessPool
 """
+#: As a library that takes the handler's exception, raised in a callback of C code, for damage to a file.
+THAT_TAKES_IT_FOR_DAMAGE = """
+from semdefect.errors import UserError
+def work(params):
+    print('working', flush=True)
+    try:
+        time.sleep(30)
+    except KeyboardInterrupt:
+        raise UserError('one.png: is cut off or damaged')
+"""
 IN_PYTHON = """
 def work(params):
     print('working', flush=True)
@@ -283,7 +293,7 @@ def work(params):
 """
 
 
-@pytest.mark.parametrize("work", [DROPS_THE_SIGNAL, IN_A_LONG_CALL, WHOSE_POOL_BREAKS])
+@pytest.mark.parametrize("work", [DROPS_THE_SIGNAL, IN_A_LONG_CALL, WHOSE_POOL_BREAKS, THAT_TAKES_IT_FOR_DAMAGE])
 def test_a_stage_that_drops_the_signal_or_is_long_in_a_library_ends_all_the_same(tmp_path, work):
     code, errors, seconds = stopped(tmp_path, work)
     assert code == 130 and len(errors) == 1 and errors[0].startswith("stopped; run it again") and seconds < 4
