@@ -269,6 +269,8 @@ def _sentence(error: dict[str, Any], shape: type[Block]) -> str:
         reason += ", written like 0.001 or 1.0e-3"
     if error["type"].startswith("int") and isinstance(error["input"], str):
         reason += ", written like 300"
+    if error["type"] == "string_pattern_mismatch" and error["ctx"]["pattern"][1:].isalnum():
+        reason = f"has to begin with {error['ctx']['pattern'][1:]}, a family of timm"
     return f"{key} is {_short(repr(error['input']))}: {reason}"
 
 
