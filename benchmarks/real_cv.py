@@ -7,16 +7,18 @@
     python -m benchmarks.real_cv --real ../shared/real_sem --set distill.alpha=1.0
     python -m benchmarks.real_cv --plot docs/real_images.png                      # the curve, from what is measured
 
-The folder has a file labels.csv with a line path,class,fold and one such as bridge/a.png,bridge,0 for each image.
+The folder has one folder a class, and five folds are drawn, in which near-duplicates stay together; or a file
+labels.csv with a line path,class,fold and one such as bridge/a.png,bridge,0 for each image.
 Results of other images than the committed ones need a --result of their own.
 For each fold, the real images of the others are laid into data/real of a workspace, and synthesize, split,
 train_teacher, distill and export_onnx run there as they would for a user. Then the FP32 and INT8 files, through the
-device's code, and the teacher name the classes of the fold's images. The folds are those of labels.csv; an image whose
+device's code, and the teacher name the classes of the fold's images. An image whose
 near-duplicate (as `synthesize` finds them) is held out does not train. Parameters are params.yaml's but for the split:
 the fold is the test, so that the pipeline keeps none of its own; 15 % of the images it gets validate: they choose the
 best epoch (where there are several), the calibration and how many epochs of agreement there are, and set temperature
 and guard. A fold whose files export_onnx refuses, after all that distill does to avoid it
-(distill.int8_further_epochs), ends the run, as it would end a user's.
+(distill.int8_further_epochs), has no score, as it would end a user's run: then nothing is written, and those of the
+other folds are shown.
 
 Killed and run again it goes on: a finished stage of the same code, data and parameters does not run again, nor do those
 that another run with other parameters for later stages has finished (.scratch/real_cv; may be deleted; the bar of
@@ -50,8 +52,19 @@ from benchmarks.environment import (
     write_result,
 )
 from benchmarks.fold_scores import MODELS, figures_of, show
-from benchmarks.real_images import RealImages, collection_sha256, load_real, probabilities
-from benchmarks.workspaces import ROOT, SCRATCH, Children, alone, identities, prepare, run_stages, staged, starts
+from benchmarks.real_images import FOLDS, RealImages, collection_sha256, load_real, probabilities
+from benchmarks.workspaces import (
+    ROOT,
+    SCRATCH,
+    Children,
+    RefusedError,
+    alone,
+    identities,
+    prepare,
+    run_stages,
+    staged,
+    starts,
+)
 from semdefect import CLASSES
 from semdefect.edge.image import open_gray, to_pixels
 from semdefect.edge.options import whole
@@ -61,6 +74,23 @@ from semdefect.network import file_sha256
 from semdefect.params import PARAMS, Params, check_params
 
 SPLIT = {"train": 0.85, "val": 0.15, "test": 0.0}
+
+
+class RefusedFoldsError(UserError):
+    """`export_onnx` refused the students of some folds.
+
+    Attributes:
+        answered: fold → model → probabilities of the others.
+    """
+
+    def __init__(self, refused: Sequence[int], answered: dict[int, dict[str, NDArray[np.float64]]]) -> None:
+        """Name the folds, and how they may pass."""
+        names = ", ".join(map(str, refused))
+        super().__init__(
+            f"export_onnx refused fold {names}, as it says above, and nothing was written: give INT8 more epochs by "
+            f"--set distill.int8_further_epochs=12, or a lower bar by --set export_onnx.int8_agreement=0.98"
+        )
+        self.answered = answered
 
 
 def chosen(images: RealImages, fold: int, per_class: int | None) -> NDArray[np.int64]:
@@ -108,7 +138,7 @@ def folds_of(images: RealImages, asked: Sequence[int] | None, source: Path) -> t
     """
     every = sorted(set(images.fold.tolist()))
     if every[0] < 0:
-        raise UserError(f"{source}/labels.csv has no column fold with numbers from 0: near-duplicates belong in one")
+        raise UserError(f"{source}: no class has {FOLDS} images, so that folds cannot be drawn: add images to it")
     if len(every) < 2:
         raise UserError(f"{source}/labels.csv has one fold only: nothing would be left to train on")
     folds = sorted(set(asked or every))
@@ -145,7 +175,12 @@ def _fold(
     part: str,
     teacher_alone: bool,
 ) -> dict[str, NDArray[np.float64]]:
-    """Answers for the images of a fold, from a workspace that is finished, goes on, or begins."""
+    """Answers for the images of a fold, from a workspace that is finished, goes on, or begins.
+
+    Raises:
+        RefusedError: its student was refused.
+        UserError: another stage failed.
+    """
     training = chosen(images, fold, per_class)
     held_out = [images.paths[index] for index in np.flatnonzero(images.fold == fold)]
     files = [(staged(images, index), file_sha256(images.paths[index])) for index in training]
@@ -160,6 +195,13 @@ def _fold(
     return answers(workspace, held_out, content["base"]["threads"], teacher_alone)
 
 
+def _unless_refused(*arguments: Any) -> dict[str, NDArray[np.float64]] | None:
+    try:
+        return _fold(*arguments)
+    except RefusedError:
+        return None
+
+
 def measure(
     images: RealImages,
     folds: Sequence[int],
@@ -170,6 +212,8 @@ def measure(
     teacher_alone: bool = False,
 ) -> dict[int, dict[str, NDArray[np.float64]]]:
     """Run the stages for each of ``folds``; what each model says of the fold's images.
+
+    A fold whose student is refused ends after the others, which may have taken hours.
 
     Args:
         images: the collection.
@@ -182,18 +226,27 @@ def measure(
 
     Returns:
         Fold → model → probabilities ``[N, 8]``.
+
+    Raises:
+        RefusedFoldsError: students were refused; has what the others say.
     """
     content = content | {"base": content["base"] | {"threads": threads_each(content, jobs)}}
     code, children = code_hash(), Children()
     (SCRATCH / "fresh").mkdir(parents=True, exist_ok=True)
-    work = (delayed(_fold)(images, fold, per_class, content, code, children, part, teacher_alone) for fold in folds)
+    work = (
+        delayed(_unless_refused)(images, fold, per_class, content, code, children, part, teacher_alone)
+        for fold in folds
+    )
     with alone():
         try:
             answered = Parallel(n_jobs=jobs, backend="threading")(work)
         finally:  # killed, or one fold failed: no stage may go on in a workspace that the next run uses
             children.stop()
     require_code(code)
-    return dict(zip(folds, answered, strict=True))
+    said = {fold: one for fold, one in zip(folds, answered, strict=True) if one}
+    if refused := [fold for fold in folds if fold not in said]:
+        raise RefusedFoldsError(refused, said)
+    return said
 
 
 def result_name(options: argparse.Namespace, some: Sequence[int]) -> str:
@@ -222,7 +275,9 @@ def require_collection(path: Path, collection: str) -> None:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    top.add_argument("--real", type=Path, metavar="FOLDER", help="labelled real images, with labels.csv and its folds")
+    top.add_argument(
+        "--real", type=Path, metavar="FOLDER", help="labelled real images: class folders, or labels.csv with folds"
+    )
     top.add_argument("--folds", type=whole(0, 100), nargs="+", metavar="K", help="folds to hold out (default: each)")
     top.add_argument(
         "--real-per-class", type=whole(0, 100_000), metavar="N", help="give N real images a class, 85 %% train"
@@ -260,7 +315,12 @@ def run(options: argparse.Namespace) -> None:
     print(f"{', '.join(map(str, given))} real images without a near-duplicate in the fold train and validate")
     if options.real_per_class != 0 and not all(given):
         raise UserError(f"fold {folds[given.index(0)]} leaves none: mend the folds, or pass --real-per-class 0")
-    said = measure(images, folds, options.real_per_class, content, jobs)
+    try:
+        said = measure(images, folds, options.real_per_class, content, jobs)
+    except RefusedFoldsError as refused:
+        if refused.answered:
+            show(figures_of(images, refused.answered))
+        raise
     figures = figures_of(images, said)
     figures["real_images"] = float(np.mean(given))
     figures |= {"parameters": content, "weights": starts(content), "code": code_hash()}

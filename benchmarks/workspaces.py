@@ -39,6 +39,10 @@ STAGES = {
 }
 
 
+class RefusedError(UserError):
+    """`export_onnx` failed: as a rule since INT8 and FP32 disagree, which another fold's may not do."""
+
+
 @contextmanager
 def alone() -> Iterator[None]:
     """Hold the workspaces: two processes in one would spoil each other's.
@@ -156,7 +160,8 @@ def run_stages(workspace: Path, code: str, wanted: dict[str, str], children: Chi
     Where a ``part`` of `benchmarks.altered` is named, its stages run with it.
 
     Raises:
-        UserError: a stage failed (its own words are on the screen), or the code is no longer that of the hash ``code``.
+        RefusedError: the last stage failed; its own words are on the screen.
+        UserError: so did another one, or the code is no longer that of the hash ``code``.
     """
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     altered_by = altered.identity(part)
@@ -170,7 +175,8 @@ def run_stages(workspace: Path, code: str, wanted: dict[str, str], children: Chi
         print(f"{workspace.name}: {stage}", flush=True)
         program = ["benchmarks.altered", part, stage] if part and stage in altered.STAGES else [f"stages.{stage}"]
         if children.run([sys.executable, "-m", *program], workspace, environment):
-            raise UserError(f"stage {stage} failed in {workspace}; what it said stands above")
+            fault = RefusedError if stage == "export_onnx" else UserError
+            raise fault(f"stage {stage} failed in {workspace}; what it said stands above")
         require_code(code)
         if altered.identity(part) != altered_by:
             raise UserError("benchmarks/altered.py changed during the run: start it again")

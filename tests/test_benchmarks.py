@@ -84,6 +84,23 @@ def test_a_broken_list_is_named(tmp_path, text, fault):
         load_real(tmp_path)
 
 
+def test_class_folders_come_in_folds_that_no_near_duplicate_crosses(tmp_path):
+    folder = write_collection(tmp_path / "own", 10)
+    (folder / "labels.csv").unlink()
+    for number in range(2):
+        with Image.open(folder / f"via/{number}.png") as image:
+            image.rotate(90).save(folder / f"via/again_{number}.png")
+    images = load_real(folder)
+    names = [f"{path.parent.name}/{path.name}" for path in images.paths]
+    assert len(names) == 82 and images.fold.tolist() == load_real(folder).fold.tolist()
+    for number in range(2):
+        first, again = (images.fold[names.index(f"via/{name}.png")] for name in (number, f"again_{number}"))
+        assert first == again
+    for number in range(len(CLASSES)):
+        held_out = np.bincount(images.fold[images.truth == number], minlength=5)
+        assert len(held_out) == 5 and held_out.min() >= 1 and held_out.max() <= 3
+
+
 @pytest.mark.parametrize("sigma", [2, 8])
 def test_noise_is_measured_on_top_of_a_pattern(sigma):
     ramp = np.tile(np.linspace(60, 180, 256), (256, 1))
@@ -311,7 +328,7 @@ def test_classes_weigh_the_same_in_one_interval_and_images_in_the_other():
         (["--real", "FOLDED", "--set", "distill.alpha=[1"], "--set distill.alpha=[1: the value cannot be read as YAML"),
         (["--real", "FOLDED", "--folds", 2], "folds 0, 1"),
         (["--real", "ONE_FOLD"], "one fold only"),
-        (["--real", "COLLECTION"], "no column fold"),
+        (["--real", "COLLECTION"], "no class has 5 images"),
         (["--plot", "curve.png"], "0 measured"),
         (["--plot", ""], "name a file"),
         (["--real", "FOLDED", "--set", f"distill.init={'w' * 300}"], "there is no file"),
@@ -584,6 +601,33 @@ def test_no_stage_outlives_a_benchmark_that_fails(folded, tmp_path, monkeypatch)
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+REFUSING_STAGE = """
+from pathlib import Path
+Path("ran").touch()
+raise SystemExit("error: disagree" if "fold1" in str(Path.cwd()) else 0)
+"""
+
+
+def test_a_refused_fold_leaves_the_others_their_scores(folded, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages/export_onnx.py").write_text(REFUSING_STAGE)
+    (tmp_path / "params.yaml").write_text((real_cv.ROOT / "params.yaml").read_text())
+    monkeypatch.setattr(workspaces, "ROOT", tmp_path)
+    monkeypatch.setattr(real_cv, "ROOT", tmp_path)
+    monkeypatch.setattr(workspaces, "STAGES", {"export_onnx": "models/edge"})
+    images = load_real(folded)
+    monkeypatch.setattr(
+        real_cv, "answers", lambda *_: dict.fromkeys(fold_scores.MODELS, np.eye(8)[images.truth[images.fold == 0]])
+    )
+    monkeypatch.setattr("sys.argv", ["real_cv", "--real", str(folded)])
+    with pytest.raises(SystemExit, match=r"refused fold 1, .*--set distill\.int8_further_epochs=12"):
+        run_benchmark(real_cv.run, real_cv.parser())
+    assert "fold 0" in capfd.readouterr().out
+    assert len(list(Path(".scratch/real_cv").glob("fold*/ran"))) == 2
+    assert not Path("benchmarks/results").exists()
 
 
 @pytest.mark.parametrize(("per_class", "jobs"), [(1, 2), (0, 1)])
