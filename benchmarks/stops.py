@@ -5,12 +5,14 @@
 Runs the smoke profile once in a temporary copy of the project. Then starts each stage again and again and sends at a
 random moment of a seed Ctrl-C, as a terminal does to all processes of a group; SIGTERM to the stage alone; and Ctrl-C
 to a `dvc repro` of the stage. Right is: exit code 130 (of `dvc repro`: 252, 255 or -2), one sentence and no traceback,
-within two seconds, no process and no unfinished file left, ``dvc.lock`` whole. A stage that is done before its signal
-is run again, with an earlier one; how it ended is told only if that was not with 0. 48 stops or more of seed 0 write
-benchmarks/results/stops.json; exit code 0 where all is right.
+within two seconds, no process and no unfinished file left, ``dvc.lock`` whole. A stage that is done before its signal,
+or ends with 0 all the same, since its work was done and only Python's own end was left, is run again, with an earlier
+one; how it ended is told only if that was not with 0, or without the outputs of a run that nothing stops. 48 stops or
+more of seed 0 write benchmarks/results/stops.json; exit code 0 where all is right.
 """
 
 import argparse
+import json
 import os
 import random
 import re
@@ -26,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import yaml
 from tqdm import tqdm
 
 from benchmarks.environment import run_benchmark, write_if_whole
@@ -33,9 +36,11 @@ from benchmarks.smoke import (
     ENVIRONMENT,
     STAGES,
     commit,
+    differing,
     dvc,
     lay_out,
     leftovers,
+    outputs,
     run,
     scratch_folder,
     summary_of,
@@ -46,8 +51,8 @@ from semdefect.errors import UserError
 
 #: Seconds within which a stage has to end. Half of them are the stage's own bound; the rest is for a busy machine.
 LIMIT = 2.0
-#: Where the ``dvc.lock`` of the whole run is kept.
-WHOLE = "dvc.lock.whole"
+#: Where the ``dvc.lock`` of the whole run is kept, and the hashes of its outputs.
+WHOLE, OUTPUTS = "dvc.lock.whole", "outputs.whole"
 #: Seconds after which a stage that does not end is killed, and told.
 PATIENCE = 60.0
 #: As many are a measurement; fewer try out.
@@ -93,6 +98,8 @@ def stop(folder: Path, stage: str, way: str, moment: float) -> End:
     shutil.rmtree(folder / ".scratch", ignore_errors=True)
     shutil.copy2(folder / WHOLE, folder / "dvc.lock")
     run(folder, *dvc("checkout", "--force"))  # DVC removes outputs before it runs a stage, which others read
+    if "dvc" not in way:
+        _remove_outputs(folder, stage)
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
             command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
@@ -117,7 +124,17 @@ def stop(folder: Path, stage: str, way: str, moment: float) -> End:
         lines = [line for line in re.split(r"[\r\n]+", said.read().decode(errors="replace")) if line.strip()]
     left = [*_session(process.pid), *leftovers(folder)]
     left += [] if whole_lock(folder) else ["half of dvc.lock, by DVC"]
+    if process.returncode == 0:
+        left += [f"another {name}" for name in differing(outputs(folder), json.loads((folder / OUTPUTS).read_text()))]
     return End(stage, way, started - begun, seconds, process.returncode, done, lines, left)
+
+
+def _remove_outputs(folder: Path, stage: str) -> None:
+    """As DVC does before it runs ``stage``: else those of an earlier run would pass for what it has written."""
+    lock = yaml.safe_load((folder / WHOLE).read_text(encoding="utf-8"))
+    for out in lock["stages"].get(stage, {}).get("outs", []):
+        path = folder / out["path"]
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _signal(process: "subprocess.Popen[bytes]", way: str) -> None:
@@ -128,7 +145,7 @@ def _signal(process: "subprocess.Popen[bytes]", way: str) -> None:
 
 
 def stop_underway(folder: Path, stage: str, way: str, longest: dict[str, float], rng: random.Random) -> list[End]:
-    """Stop ``stage`` while it runs: what ended well before its signal counts for nothing but how long it takes.
+    """Stop ``stage`` while it runs: what ends well by itself counts for nothing but how long it takes.
 
     Args:
         folder: the project.
@@ -138,7 +155,7 @@ def stop_underway(folder: Path, stage: str, way: str, longest: dict[str, float],
         rng: draws the moment.
 
     Returns:
-        The stop, and after it those too late ones that ended badly.
+        The stop, and after it those too late ones that went badly.
 
     Raises:
         UserError: it fails by itself again and again, or ends at once.
@@ -146,7 +163,7 @@ def stop_underway(folder: Path, stage: str, way: str, longest: dict[str, float],
     key, bad = f"{stage}, {way}", list[End]()
     while True:
         end = stop(folder, stage, way, rng.uniform(0.2, max(0.3, longest[key])))
-        if not end.done:
+        if not end.done and end.code:
             return [end, *bad]
         bad += [end] if end.faults() else []
         if len(bad) > 3 or end.moment < 0.2:
@@ -178,6 +195,7 @@ def whole_run(folder: Path, bar: Any) -> dict[str, float]:
         run(folder, *dvc("repro", stage))
         seconds[stage] = time.monotonic() - started
     shutil.copy2(folder / "dvc.lock", folder / WHOLE)
+    (folder / OUTPUTS).write_text(json.dumps(outputs(folder)))
     return seconds
 
 
@@ -207,10 +225,9 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def _figures(ends: list[End], way: str) -> dict[str, Any]:
-    """Of those stopped in one ``way``: how many, how many of them ended with 0 all the same, the longest time in s."""
-    chosen = [end for end in ends if end.way == way and not end.done]
-    longest = max((end.seconds for end in chosen), default=0.0)
-    return {"stops": len(chosen), "ended_with_0": sum(not end.code for end in chosen), "longest_s": longest}
+    """Of those stopped in one ``way``: how many, and the longest time in s."""
+    chosen = [end for end in ends if end.way == way and not end.done and end.code]
+    return {"stops": len(chosen), "longest_s": max((end.seconds for end in chosen), default=0.0)}
 
 
 def parser() -> argparse.ArgumentParser:

@@ -2,6 +2,7 @@
 
     make verify
     python -m benchmarks.verify --keep          # leaves both folders there, to look at
+    python -m benchmarks.verify --record        # writes benchmarks/results/verify.json
 
 Copies this working tree into two temporary folders of different names, one with blanks in it, runs `dvc repro` in each
 with the parameters of tests/smoke.yaml, once with one worker of `synthesize` and once with two, and compares the
@@ -17,7 +18,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks.environment import run_benchmark
+from benchmarks.environment import run_benchmark, write_result
 from benchmarks.smoke import STAGES, commit, differing, dvc, lay_out, outputs, run, scratch_folder, summary_of
 
 #: Folder → workers of `synthesize`.
@@ -44,12 +45,15 @@ def verify(options: argparse.Namespace) -> None:
     if different:
         sys.exit(f"error: {len(different)} of {len(first)} outputs differ between two runs:\n{summary_of(different)}")
     print(f"{len(first)} outputs are the same, byte for byte, in two folders and with 1 and 2 workers")
+    if options.record:
+        print(f"written to {write_result('verify', {'outputs': len(first), 'differing': different})}")
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("--keep", action="store_true", help="do not remove the two folders at the end")
+    top.add_argument("--record", action="store_true", help="write the result, which is a file of this working tree")
     return top
 
 

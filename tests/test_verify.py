@@ -1,6 +1,8 @@
 """The scripts that show that nothing is lost: what they call the same, and what they call wrong."""
 
+import json
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -123,12 +125,12 @@ def test_a_stop_is_met_at_once_by_one_sentence():
     assert [fault.split(": ", 1)[1] for fault in ignored.faults()] == ["30.0 s"]
     wrong = stops.End("split", "SIGTERM", 1.0, 2.5, 1, False, ["Traceback", "OSError"], ["python"])
     assert [fault.split(": ", 1)[1] for fault in wrong.faults()] == [
-        "exit code 1", "2.5 s", "a traceback", "2 lines", "left: python"
+        "exit code 1: Traceback / OSError", "2.5 s", "a traceback", "2 lines", "left: python"
     ]  # fmt: skip
 
 
 def test_a_stage_that_ends_before_its_signal_is_stopped_earlier(monkeypatch):
-    ends = [(4.0, 1, True), (3.0, 0, True), (2.0, 130, False)]
+    ends = [(4.0, 1, True), (3.0, 0, True), (2.5, 0, False), (2.0, 130, False)]
     bounds = []
 
     class Latest:
@@ -144,7 +146,7 @@ def test_a_stage_that_ends_before_its_signal_is_stopped_earlier(monkeypatch):
 
     monkeypatch.setattr(stops, "stop", stopped)
     found = stops.stop_underway(Path(), "split", "SIGTERM", {"split, SIGTERM": 9.0}, Latest())
-    assert bounds == [9.0, 4.0, 3.0]
+    assert bounds == [9.0, 4.0, 3.0, 2.5]
     assert [(end.code, end.done) for end in found] == [(130, False), (1, True)]  # what failed by itself is told too
 
 
@@ -159,11 +161,27 @@ def test_a_program_is_stopped_and_told_from_one_that_was_done(tmp_path, monkeypa
     (tmp_path / stops.WHOLE).write_text("schema: '2.0'\nstages: {}")
     (tmp_path / "stages").mkdir()
     (tmp_path / "stages/split.py").write_text("import time\ntime.sleep(1.0)")
+    (tmp_path / stops.OUTPUTS).write_text("{}")
     monkeypatch.setattr(stops, "run", lambda folder, *command: "")
+    monkeypatch.setattr(stops, "outputs", lambda folder: {})
     early = stops.stop(tmp_path, "split", "SIGTERM", 0.3)
     assert (early.code, early.done, early.left) == (-15, False, []) and early.moment == pytest.approx(0.3, abs=0.2)
     late = stops.stop(tmp_path, "split", "SIGTERM", 30.0)
-    assert (late.code, late.done) == (0, True) and 1.0 < late.moment < 20
+    assert (late.code, late.done, late.left) == (0, True, []) and 1.0 < late.moment < 20
+
+
+def test_a_stage_that_ends_with_0_has_to_have_written_its_outputs(tmp_path, monkeypatch):
+    folder = project(tmp_path, **{"dvc.lock": f"schema: '2.0'{LOCK}"})
+    shutil.copy2(folder / "dvc.lock", folder / stops.WHOLE)
+    (folder / stops.OUTPUTS).write_text(json.dumps(smoke.outputs(folder)))
+    monkeypatch.setattr(stops, "run", lambda folder, *command: "")
+    (folder / "stages").mkdir()
+    (folder / "stages/split.py").write_text("")
+    end = stops.stop(folder, "split", "SIGTERM", 30.0)
+    assert end.code == 0 and end.left == ["another data/splits/a.csv"] and end.faults()
+    (folder / "stages/split.py").write_text("from pathlib import Path\nPath('data/splits').mkdir()\n"
+                                            "Path('data/splits/a.csv').write_text('a')")  # fmt: skip
+    assert stops.stop(folder, "split", "SIGTERM", 30.0).faults() == []
 
 
 def test_a_stage_that_does_not_end_is_killed_and_told(tmp_path, monkeypatch):

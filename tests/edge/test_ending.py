@@ -1,9 +1,14 @@
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from semdefect.edge.ending import Ended, check, ended_by_signals
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -39,3 +44,19 @@ def test_an_ignored_signal_stays_so():
             check()
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_command_that_is_stopped_while_it_imports_ends_as_later(tmp_path, number, code):
+    (tmp_path / "numpy.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)")
+    process = subprocess.Popen(
+        [sys.executable, "-c", "import sys; from semdefect.script import main; sys.exit(main())", "--version"],
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(number)
+    _, said = process.communicate(timeout=20)
+    assert (process.returncode, said) == (code, "")
