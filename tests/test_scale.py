@@ -1,5 +1,6 @@
 """The benchmarks about many images: sums that can be checked by hand, and a tiny run."""
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +44,28 @@ def test_the_table_comes_from_the_committed_rates(capsys):
     scale.run(scale.parser().parse_args(["--images", "1e5", "--core-hour", "1"]))
     said = capsys.readouterr().out
     assert "100,000" in said and "keep for a month, $" in said
+
+
+def test_the_documents_table_is_that_of_the_committed_rates():
+    text = (Path(__file__).parents[1] / "docs/scale.md").read_text(encoding="utf-8")
+    prices = Prices(**{name: scale.parser().get_default(name) for name in Prices.__dataclass_fields__})
+    columns = [costs(images, scale.rates(), prices) for images in scale.SCALES]
+    rows = {
+        "draw, core hours ($)": ("draw, core hours", "draw, $"),
+        "one epoch of teacher and student, core hours ($)": (
+            "one epoch of teacher and student, core hours", "one epoch of teacher and student, $"
+        ),
+        "classify once, core hours ($)": ("classify once, core hours", "classify once, $"),
+        "PNG, GB ($ a month)": ("PNG files, GB", "keep for a month, $"),
+        "write as objects: an image each, in shards, $": ("put one object an image, $", "put shards, $"),
+        "manifest: GB, in memory GB": ("manifest, GB", "manifest in memory, GB"),
+        "read the manifest, s": ("read the manifest, seconds",),
+    }  # fmt: skip
+    for name, keys in rows.items():
+        (cells,) = re.findall(rf"^\| {re.escape(name)} \| (.*) \|$", text, re.MULTILINE)
+        for cell, column in zip(cells.split(" | "), columns, strict=True):
+            told = [float(number.replace(" ", "")) for number in re.findall(r"\d[\d ]*(?:\.\d+)?", cell)]
+            assert told == [pytest.approx(column[key], rel=0.1) for key in keys], (name, cell)
 
 
 def test_rates_that_are_missing_are_named(tmp_path, monkeypatch):
