@@ -6,6 +6,7 @@
     python -m benchmarks.real_cv --real ../shared/real_sem --real-per-class 16    # few real images
     python -m benchmarks.real_cv --real ../shared/real_sem --set distill.alpha=1.0
     python -m benchmarks.real_cv --plot docs/real_images.png                      # the curve, from what is measured
+    python -m benchmarks.real_cv --plot curve.png --parts real_cv_32_folds0 real_cv_32_folds1
 
 The folder has one folder a class, and five folds are drawn, in which near-duplicates stay together; or a file
 labels.csv with a line path,class,fold and one such as bridge/a.png,bridge,0 for each image.
@@ -294,14 +295,20 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--result", type=plain_name, metavar="NAME", help="write benchmarks/results/NAME.json instead")
     top.add_argument("--plot", type=Path, metavar="FILE", help="draw the curve of the results there are, and stop")
+    top.add_argument(
+        "--parts", type=plain_name, nargs="+", default=[], metavar="NAME", help="beside --plot: results of some folds "
+        "each, whose mean is a hollow point"
+    )  # fmt: skip
     return top
 
 
 def run(options: argparse.Namespace) -> None:
     """Train, score, print, write."""
     if options.plot:
-        plot(options.plot)
+        plot(options.plot, options.parts)
         return
+    if options.parts:
+        raise UserError("--parts is for the curve: pass --plot FILE too")
     if not options.real:
         raise UserError("--real FOLDER is missing: the labelled real images to train and score with")
     content = changed(options.set)

@@ -331,6 +331,7 @@ def test_classes_weigh_the_same_in_one_interval_and_images_in_the_other():
         (["--real", "COLLECTION"], "no class has 5 images"),
         (["--plot", "curve.png"], "0 measured"),
         (["--plot", ""], "name a file"),
+        (["--parts", "real_cv_4"], "--parts is for the curve: pass --plot FILE too"),
         (["--real", "FOLDED", "--set", f"distill.init={'w' * 300}"], "there is no file"),
     ],
 )
@@ -380,6 +381,30 @@ def test_the_curve_is_of_one_recipe(tmp_path, monkeypatch):
     Path("benchmarks/results/real_cv_16.json").write_text("{}")
     with pytest.raises(UserError, match=r"real_cv_16\.json has no real_images"):
         curve.plot(Path("curve.png"))
+
+
+def part(name, folds, **more):
+    heights = {f"{model}_folds": [{"fold": fold, "mean_class_accuracy": height} for fold, height in folds.items()]
+               for model in fold_scores.MODELS}  # fmt: skip
+    write_json(Path("benchmarks/results") / f"{name}.json", {"real_images": 256.0} | heights | more)
+
+
+def test_results_of_some_folds_make_a_point_together(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    part("a", {0: 0.8, 1: 0.6}, code="c")
+    part("b", {2: 0.4}, code="c")
+    number, means = curve.joined(["a", "b"], {"code": "c"})
+    assert number == 32 and means == dict.fromkeys(fold_scores.MODELS, pytest.approx(0.6))
+    with pytest.raises(UserError, match="a is of other code or images"):
+        curve.joined(["a", "b"], {"code": "d"})
+    part("b", {1: 0.4}, code="c")
+    with pytest.raises(UserError, match="a, b have a fold in common"):
+        curve.joined(["a", "b"], {"code": "c"})
+    for name in ("real_cv.json", "real_cv_4.json"):
+        point(name, 4, {}, code="c")
+    curve.plot(Path("with.png"), ["a"])
+    curve.plot(Path("without.png"))
+    assert Path("with.png").read_bytes() != Path("without.png").read_bytes()
 
 
 TINY = {

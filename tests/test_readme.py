@@ -105,6 +105,7 @@ def shares(*figures):
         ("4 a class", "real_cv_4"),
         ("16 a class", "real_cv_16"),
         ("32 a class", "real_cv_32_folds0-1-3-4"),
+        ("32, fold 2", "real_cv_32_fold2_0.97"),
         ("all", "real_cv"),
     ],
 )
