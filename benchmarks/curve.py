@@ -90,8 +90,8 @@ def plot(path: Path, names: Sequence[str] = ()) -> None:
     further = [joined(names, points[0][1])] if names else []
     for number, means in further:
         for line, model in enumerate(LINES):
-            label = "folds in parts" if not line else None
-            axes.plot(number, 100 * means[model], "D", color=f"C{line}", mfc="none", label=label)
+            name = None if line else "of several results"
+            axes.plot(number, 100 * means[model], "D", color=f"C{line}", mfc="none", label=name)
     axes.set_xlabel("real images given, a class (mean); 85 % of them train")
     axes.set_ylabel("mean class accuracy on held-out folds, %")
     axes.set_xscale("symlog", linthresh=4)
