@@ -88,8 +88,9 @@ class RefusedFoldsError(UserError):
         """Name the folds, and how they may pass."""
         names = ", ".join(map(str, refused))
         super().__init__(
-            f"export_onnx refused fold {names}, as it says above, and nothing was written: lower the bar by "
-            f"--set export_onnx.int8_agreement=0.97, or give INT8 more epochs by --set distill.int8_further_epochs=12"
+            f"export_onnx refused fold {names}, as it says above, and nothing of it was written: lower the bar, "
+            "export_onnx.int8_agreement=0.97, or give INT8 more epochs, distill.int8_further_epochs=12 "
+            "(benchmarks.real_cv takes both by --set)"
         )
         self.answered = answered
 

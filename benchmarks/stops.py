@@ -5,10 +5,10 @@
 Runs the smoke profile once in a temporary copy of the project. Then starts each stage again and again and sends at a
 random moment of a seed Ctrl-C, as a terminal does to all processes of a group; SIGTERM to the stage alone; and Ctrl-C
 to a `dvc repro` of the stage. Right is: exit code 130 (of `dvc repro`: 252, 255 or -2), one sentence and no traceback,
-within two seconds, no process and no unfinished file left, ``dvc.lock`` whole. A stage that is done before its signal,
-or ends with 0 all the same, since its work was done and only Python's own end was left, is run again, with an earlier
-one; how it ended is told only if that was not with 0, or without the outputs of a run that nothing stops. 48 stops or
-more of seed 0 write benchmarks/results/stops.json; exit code 0 where all is right.
+within two seconds, in which helper processes end too, no unfinished file left, ``dvc.lock`` whole. A stage that is done
+before its signal, or ends with 0 all the same, since its work was done and only Python's own end was left, is run
+again, with an earlier one; how it ended is told only if that was not with 0, or without the outputs of a run that
+nothing stops. 48 stops or more of seed 0 write benchmarks/results/stops.json; exit code 0 where all is right.
 """
 
 import argparse
@@ -51,8 +51,8 @@ from semdefect.errors import UserError
 
 #: Seconds within which a stage has to end. Half of them are the stage's own bound; the rest is for a busy machine.
 LIMIT = 2.0
-#: Where the ``dvc.lock`` of the whole run is kept, and the hashes of its outputs.
-WHOLE, OUTPUTS = "dvc.lock.whole", "outputs.whole"
+#: Where the hashes of the outputs of the whole run are kept.
+OUTPUTS = "outputs.whole"
 #: Seconds after which a stage that does not end is killed, and told.
 PATIENCE = 60.0
 #: As many are a measurement; fewer try out.
@@ -96,8 +96,9 @@ def stop(folder: Path, stage: str, way: str, moment: float) -> End:
         dvc("repro", "--force", "--single-item", stage) if "dvc" in way else [sys.executable, "-m", f"stages.{stage}"]
     )
     shutil.rmtree(folder / ".scratch", ignore_errors=True)
-    shutil.copy2(folder / WHOLE, folder / "dvc.lock")
-    run(folder, *dvc("checkout", "--force"))  # DVC removes outputs before it runs a stage, which others read
+    # DVC removes outputs before it runs a stage, which others read; figures are git's to bring back.
+    run(folder, "git", "checkout", "-q", "--", "dvc.lock", "metrics")
+    run(folder, *dvc("checkout", "--force"))
     if "dvc" not in way:
         _remove_outputs(folder, stage)
     with tempfile.TemporaryFile() as said:
@@ -119,7 +120,7 @@ def stop(folder: Path, stage: str, way: str, moment: float) -> End:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-        time.sleep(0.3)  # semaphores are removed by a process that sees the end of the others
+        _settle(process.pid, started + LIMIT)
         said.seek(0)
         lines = [line for line in re.split(r"[\r\n]+", said.read().decode(errors="replace")) if line.strip()]
     left = [*_session(process.pid), *leftovers(folder)]
@@ -131,7 +132,7 @@ def stop(folder: Path, stage: str, way: str, moment: float) -> End:
 
 def _remove_outputs(folder: Path, stage: str) -> None:
     """As DVC does before it runs ``stage``: else those of an earlier run would pass for what it has written."""
-    lock = yaml.safe_load((folder / WHOLE).read_text(encoding="utf-8"))
+    lock = yaml.safe_load((folder / "dvc.lock").read_text(encoding="utf-8"))
     for out in lock["stages"].get(stage, {}).get("outs", []):
         path = folder / out["path"]
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
@@ -171,16 +172,32 @@ def stop_underway(folder: Path, stage: str, way: str, longest: dict[str, float],
         longest[key] = min(longest[key], end.moment)
 
 
+def _alive(number: int) -> list[psutil.Process]:
+    """The processes of a session that are alive."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if os.getsid(process.pid) == number and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def _settle(number: int, latest: float) -> None:
+    """Wait until ``latest`` for the helpers of a session, which end when they see the end of the others.
+
+    One of them removes semaphores and, on a slow machine, is not through with its imports when the stage ends.
+    """
+    while _alive(number) and time.monotonic() < latest:
+        time.sleep(0.05)
+
+
 def _session(number: int) -> list[str]:
     """Names of the processes of a session that are alive; they are ended."""
     names = []
-    for process in psutil.process_iter():
-        try:
-            if os.getsid(process.pid) == number and process.status() != psutil.STATUS_ZOMBIE:
-                names.append(" ".join(process.cmdline())[:80])
-                process.kill()
-        except (psutil.Error, OSError):
-            continue
+    for process in _alive(number):
+        with suppress(psutil.Error):
+            names.append(" ".join(process.cmdline())[:80])
+            process.kill()
     return names
 
 
@@ -194,8 +211,9 @@ def whole_run(folder: Path, bar: Any) -> dict[str, float]:
         started = time.monotonic()
         run(folder, *dvc("repro", stage))
         seconds[stage] = time.monotonic() - started
-    shutil.copy2(folder / "dvc.lock", folder / WHOLE)
     (folder / OUTPUTS).write_text(json.dumps(outputs(folder)))
+    run(folder, "git", "add", "--all")
+    run(folder, "git", "commit", "-qm", "whole run")
     return seconds
 
 

@@ -158,7 +158,7 @@ def test_a_stage_that_fails_by_itself_ends_the_stops(monkeypatch):
 
 
 def test_a_program_is_stopped_and_told_from_one_that_was_done(tmp_path, monkeypatch):
-    (tmp_path / stops.WHOLE).write_text("schema: '2.0'\nstages: {}")
+    (tmp_path / "dvc.lock").write_text("schema: '2.0'\nstages: {}")
     (tmp_path / "stages").mkdir()
     (tmp_path / "stages/split.py").write_text("import time\ntime.sleep(1.0)")
     (tmp_path / stops.OUTPUTS).write_text("{}")
@@ -172,20 +172,33 @@ def test_a_program_is_stopped_and_told_from_one_that_was_done(tmp_path, monkeypa
 
 def test_a_stage_that_ends_with_0_has_to_have_written_its_outputs(tmp_path, monkeypatch):
     folder = project(tmp_path, **{"dvc.lock": f"schema: '2.0'{LOCK}"})
-    shutil.copy2(folder / "dvc.lock", folder / stops.WHOLE)
+    smoke.commit(folder)
     (folder / stops.OUTPUTS).write_text(json.dumps(smoke.outputs(folder)))
-    monkeypatch.setattr(stops, "run", lambda folder, *command: "")
+    monkeypatch.setattr(stops, "run", lambda folder, *command: smoke.run(folder, *command) if "git" in command else "")
     (folder / "stages").mkdir()
     (folder / "stages/split.py").write_text("")
     end = stops.stop(folder, "split", "SIGTERM", 30.0)
     assert end.code == 0 and end.left == ["another data/splits/a.csv"] and end.faults()
     (folder / "stages/split.py").write_text("from pathlib import Path\nPath('data/splits').mkdir()\n"
                                             "Path('data/splits/a.csv').write_text('a')")  # fmt: skip
+    shutil.rmtree(folder / "metrics")  # by an earlier stop of a stage that writes figures
+    (folder / "dvc.lock").write_text("half")
     assert stops.stop(folder, "split", "SIGTERM", 30.0).faults() == []
 
 
+@pytest.mark.parametrize(("seconds", "left"), [(1, 0), (60, 1)])
+def test_a_helper_may_end_after_its_stage_and_not_live_on(tmp_path, monkeypatch, seconds, left):
+    (tmp_path / "dvc.lock").write_text("schema: '2.0'\nstages: {}")
+    (tmp_path / "stages").mkdir()
+    helper = f"import subprocess, time\nsubprocess.Popen(['sleep', '{seconds}'])\ntime.sleep(60)"
+    (tmp_path / "stages/split.py").write_text(helper)
+    monkeypatch.setattr(stops, "run", lambda folder, *command: "")
+    end = stops.stop(tmp_path, "split", "SIGTERM", 0.5)
+    assert end.left == [f"sleep {seconds}"] * left
+
+
 def test_a_stage_that_does_not_end_is_killed_and_told(tmp_path, monkeypatch):
-    (tmp_path / stops.WHOLE).write_text("schema: '2.0'\nstages: {}")
+    (tmp_path / "dvc.lock").write_text("schema: '2.0'\nstages: {}")
     (tmp_path / "stages").mkdir()
     program = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(60)"
     (tmp_path / "stages/split.py").write_text(program)
