@@ -120,19 +120,18 @@ def _commit() -> str:
 def _environment() -> dict[str, Any]:
     return {
         "cores": os.cpu_count(),
-        "processor": _processor(),
+        "processor": _of_processor("model name") or platform.processor(),
+        "avx512": "avx512f" in _of_processor("flags").split(),  # one name may stand for several processors
         "python": platform.python_version(),
         "packages": {package: version(package) for package in PACKAGES},
     }
 
 
-def _processor() -> str:
+def _of_processor(key: str) -> str:
+    """What Linux says of the first processor under ``key``; empty where it says nothing."""
     information = Path("/proc/cpuinfo")
-    if information.is_file():
-        for line in information.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor()
+    lines = information.read_text(encoding="utf-8").splitlines() if information.is_file() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(key)), "")
 
 
 #: Taken at the start: a run may last for an hour, and the next edit begins meanwhile.

@@ -88,9 +88,9 @@ class RefusedFoldsError(UserError):
         """Name the folds, and how they may pass."""
         names = ", ".join(map(str, refused))
         super().__init__(
-            f"export_onnx refused fold {names}, as it says above, and nothing of it was written: lower the bar, "
-            "export_onnx.int8_agreement=0.97, or give INT8 more epochs, distill.int8_further_epochs=12 "
-            "(benchmarks.real_cv takes both by --set)"
+            f"export_onnx refused fold {names}, as it says above, and the result is not written: lower the bar, "
+            "export_onnx.int8_agreement=0.97, or give INT8 more epochs, distill.int8_further_epochs=8 "
+            "(benchmarks.real_cv takes both by --set, others from params.yaml)"
         )
         self.answered = answered
 

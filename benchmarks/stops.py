@@ -68,7 +68,7 @@ class End:
     stage: str
     way: str
     moment: float  #: s from its start to the signal, or to its end where that came before
-    seconds: float  #: from the signal to its end
+    seconds: float  #: from the signal to its end, without that of its helpers
     code: int
     done: bool  #: whether it ended before the signal
     said: list[str]  #: lines on standard error
@@ -120,7 +120,7 @@ def stop(folder: Path, stage: str, way: str, moment: float) -> End:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-        _settle(process.pid, started + LIMIT)
+        _settle(process.pid, max(started + LIMIT, time.monotonic() + 0.3))
         said.seek(0)
         lines = [line for line in re.split(r"[\r\n]+", said.read().decode(errors="replace")) if line.strip()]
     left = [*_session(process.pid), *leftovers(folder)]

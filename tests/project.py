@@ -37,6 +37,7 @@ def copy_project(folder: Path) -> Project:
     """The tracked and new files of this working tree, with the smoke profile, without any history.
 
     One thread: two tests run at the same time, and on two cores those with two threads each took 1.4 times as long.
+    That two threads repeat their bytes is for `benchmarks.verify`.
     """
     return Project(lay_out(folder, base={"threads": 1}))
 
