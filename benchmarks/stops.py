@@ -5,10 +5,10 @@
 Runs the smoke profile once in a temporary copy of the project. Then starts each stage again and again and sends at a
 random moment of a seed Ctrl-C, as a terminal does to all processes of a group; SIGTERM to the stage alone; and Ctrl-C
 to a `dvc repro` of the stage. Right is: exit code 130 (of `dvc repro`: 252, 255 or -2), one sentence and no traceback,
-within two seconds, in which helper processes end too, no unfinished file left, ``dvc.lock`` whole. A stage that is done
-before its signal, or ends with 0 all the same, since its work was done and only Python's own end was left, is run
-again, with an earlier one; how it ended is told only if that was not with 0, or without the outputs of a run that
-nothing stops. 48 stops or more of seed 0 write benchmarks/results/stops.json; exit code 0 where all is right.
+within two seconds, no process and no unfinished file left, ``dvc.lock`` whole. A stage that is done before its signal,
+or ends with 0 all the same, since its work was done and only Python's own end was left, is run again, with an earlier
+one; how it ended is told only if that was not with 0, or without the outputs of a run that nothing stops. 48 stops or
+more of seed 0 write benchmarks/results/stops.json; exit code 0 where all is right.
 """
 
 import argparse
@@ -68,7 +68,7 @@ class End:
     stage: str
     way: str
     moment: float  #: s from its start to the signal, or to its end where that came before
-    seconds: float  #: from the signal to its end, without that of its helpers
+    seconds: float  #: from the signal to its end
     code: int
     done: bool  #: whether it ended before the signal
     said: list[str]  #: lines on standard error
@@ -120,7 +120,7 @@ def stop(folder: Path, stage: str, way: str, moment: float) -> End:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-        _settle(process.pid, max(started + LIMIT, time.monotonic() + 0.3))
+        time.sleep(0.3)  # semaphores are removed by a process that sees the end of the others
         said.seek(0)
         lines = [line for line in re.split(r"[\r\n]+", said.read().decode(errors="replace")) if line.strip()]
     left = [*_session(process.pid), *leftovers(folder)]
@@ -172,32 +172,16 @@ def stop_underway(folder: Path, stage: str, way: str, longest: dict[str, float],
         longest[key] = min(longest[key], end.moment)
 
 
-def _alive(number: int) -> list[psutil.Process]:
-    """The processes of a session that are alive."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):
-            if os.getsid(process.pid) == number and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
-
-
-def _settle(number: int, latest: float) -> None:
-    """Wait until ``latest`` for the helpers of a session, which end when they see the end of the others.
-
-    One of them removes semaphores and, on a slow machine, is not through with its imports when the stage ends.
-    """
-    while _alive(number) and time.monotonic() < latest:
-        time.sleep(0.05)
-
-
 def _session(number: int) -> list[str]:
     """Names of the processes of a session that are alive; they are ended."""
     names = []
-    for process in _alive(number):
-        with suppress(psutil.Error):
-            names.append(" ".join(process.cmdline())[:80])
-            process.kill()
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == number and process.status() != psutil.STATUS_ZOMBIE:
+                names.append(" ".join(process.cmdline())[:80])
+                process.kill()
+        except (psutil.Error, OSError):
+            continue
     return names
 
 

@@ -16,7 +16,7 @@ class Project:
         self.folder = folder
         self.environment = ENVIRONMENT | (environment or {})
 
-    def run(self, *command: str, ok: bool = True, timeout: int = 1800) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, ok: bool = True, timeout: int = 600) -> subprocess.CompletedProcess[str]:
         """Run a command in the checkout; fail the test with its output unless its exit code is as expected."""
         done = subprocess.run(
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=timeout, check=False

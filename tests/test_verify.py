@@ -186,17 +186,6 @@ def test_a_stage_that_ends_with_0_has_to_have_written_its_outputs(tmp_path, monk
     assert stops.stop(folder, "split", "SIGTERM", 30.0).faults() == []
 
 
-@pytest.mark.parametrize(("seconds", "left"), [(2.5, 0), (60, 1)])
-def test_a_helper_may_end_after_its_stage_and_not_live_on(tmp_path, monkeypatch, seconds, left):
-    (tmp_path / "dvc.lock").write_text("schema: '2.0'\nstages: {}")
-    (tmp_path / "stages").mkdir()
-    program = f"import subprocess, time\nsubprocess.Popen(['sleep', '{seconds}'])\ntime.sleep(60)"
-    (tmp_path / "stages/split.py").write_text(program)
-    monkeypatch.setattr(stops, "run", lambda folder, *command: "")
-    end = stops.stop(tmp_path, "split", "SIGTERM", 1.5)
-    assert end.left == [f"sleep {seconds}"] * left
-
-
 def test_a_stage_that_does_not_end_is_killed_and_told(tmp_path, monkeypatch):
     (tmp_path / "dvc.lock").write_text("schema: '2.0'\nstages: {}")
     (tmp_path / "stages").mkdir()
