@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from semdefect.atomic import remove_unfinished
 from semdefect.errors import UserError, out_of_memory
 from semdefect.params import PARAMS, Params, Shape, load_shaped
-from semdefect.startup import STOPPED, leave, tell
+from semdefect.startup import STOPPED, leave, settled, tell
 
 #: Where stages write; what killed runs left unfinished there is removed.
 _WRITTEN = ("data/splits", "models", "metrics", ".scratch")
@@ -218,8 +218,8 @@ def run_stage(
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", default=path, help="parameter file (default: %(default)s)")
-    arguments = parser.parse_args()
-    with orderly(stopped, at_once=True):
+    with settled(), orderly(stopped, at_once=True):
+        arguments = parser.parse_args()
         params = load_shaped(arguments.params, shape)
         _require_commit()
         with _once(_program()):

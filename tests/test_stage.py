@@ -216,20 +216,16 @@ def test_a_stopped_stage_cleans_up_and_ends_at_once_with_code_130(tmp_path, stop
     assert [path.name for path in tmp_path.iterdir()] == [".scratch"]
 
 
-def stopped(folder, work, whole_group=False, errors=subprocess.PIPE):
-    """Exit code, lines on standard error and seconds of a stage that is stopped once it has printed ``working``.
-
-    ``work`` is its source. Ctrl-C goes to the ``whole_group`` of its processes, as from a terminal; or SIGTERM to it.
-    ``errors`` takes its standard error.
-    """
+def started(folder, work, *arguments, errors=subprocess.PIPE):
+    """A stage, begun as DVC does it, whose source is ``work``."""
     (folder / "steps").mkdir()
     (folder / "steps/__init__.py").write_text("from semdefect.startup import settle\nsettle()\n")
     (folder / "steps/one.py").write_text(
         f"import time\nfrom semdefect.stage import run_stage\n{work}\nif __name__ == '__main__':\n"
         f"    run_stage(work, None)\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-m", "steps.one", "--params", PARAMS],
+    return subprocess.Popen(
+        [sys.executable, "-m", "steps.one", *arguments],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
@@ -237,14 +233,52 @@ def stopped(folder, work, whole_group=False, errors=subprocess.PIPE):
         text=True,
         start_new_session=True,
     )
+
+
+WITH_A_LONG_END = """
+import atexit, gc
+class Late:
+    def __del__(self):
+        print('in vain')
+late, collects = Late(), gc.isenabled()
+atexit.register(lambda: print('tidied'))
+def work(params):
+    print('collects', collects, gc.isenabled())
+    WAY
+"""
+
+
+@pytest.mark.parametrize(
+    ("way", "arguments", "code", "said"),
+    [
+        ("pass", ["--params", PARAMS], 0, "collects False True\n"),
+        ("raise SystemExit('error: no')", ["--params", PARAMS], 1, "collects False True\n"),
+        ("raise SystemExit(3)", ["--params", PARAMS], 3, "collects False True\n"),
+        ("", ["--nonsense"], 2, ""),
+    ],
+)
+def test_at_its_end_a_stage_does_what_it_must_and_no_more(tmp_path, way, arguments, code, said):
+    process = started(tmp_path, WITH_A_LONG_END.replace("WAY", way), *arguments)
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (code, f"{said}tidied\n")
+    assert ("error: no" in errors) == (code == 1)
+
+
+def stopped(folder, work, whole_group=False, errors=subprocess.PIPE):
+    """Exit code, lines on standard error and seconds of a stage that is stopped once it has printed ``working``.
+
+    ``work`` is its source. Ctrl-C goes to the ``whole_group`` of its processes, as from a terminal; or SIGTERM to it.
+    ``errors`` takes its standard error.
+    """
+    process = started(folder, work, "--params", PARAMS, errors=errors)
     assert process.stdout.readline() == "working\n"
-    started = time.monotonic()
+    begun = time.monotonic()
     if whole_group:
         os.killpg(process.pid, signal.SIGINT)
     else:
         process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=20)  # ends when its workers have ended too, which hold the pipes
-    return process.returncode, (said or "").strip().splitlines(), time.monotonic() - started
+    return process.returncode, (said or "").strip().splitlines(), time.monotonic() - begun
 
 
 DROPS_THE_SIGNAL = """
