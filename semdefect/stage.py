@@ -72,6 +72,9 @@ def _never_in_vain(stopped: str) -> Iterator[None]:
         if _taken:
             _end(stopped)  # Python's own end, with torch in memory, takes seconds
         raise
+    else:
+        if _taken:  # something kept it to itself, and the work need not be what it is without
+            _end(stopped)
     finally:
         signal.set_wakeup_fd(before)
         tells.close()  # ends the thread
@@ -163,7 +166,7 @@ def orderly(stopped: str, at_once: bool = False) -> Iterator[None]:
         tell(stopped)
         sys.exit(STOPPED)
     finally:
-        if at_once:  # what is left is Python's own end
+        if at_once:  # what is left is the end
             _answer_signals(signal.SIG_IGN)
 
 

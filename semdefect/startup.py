@@ -17,13 +17,14 @@ STOPPED = 130
 #: without AVX2, where one image in thirty differs by a grey value.
 #: The names of numpy 2.4; those that a processor or numpy lacks do no harm.
 _OTHER_ROUNDING = "X86_V4 AVX512_ICL AVX512_SPR"
-#: The exit code, once it is known.
+#: The last is the exit code, where it is known already.
 _codes: list[int] = []
 
 
 def settle() -> None:
     """End by one sentence on Ctrl-C or SIGTERM from now on, and draw the same images with and without AVX-512.
 
+    No garbage is collected before `settled`, and after it the end is a quick one.
     Only where a program ``python -m package.module`` starts: does nothing where its package is imported by another.
     Child processes inherit what concerns numpy.
     """
@@ -36,15 +37,15 @@ def settle() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:  # Ctrl-C in background jobs of a shell
             signal.signal(number, _leave)
-    atexit.register(_end_quickly)  # the first to be registered is the last to run
+    atexit.register(_end_quickly)  # before what is imported registers anything, so that it runs last
     gc.disable()  # until `settled`: a fifth of the time in which torch and timm are imported is a search for garbage
 
 
 @contextlib.contextmanager
 def settled() -> Iterator[None]:
-    """Around what a program does once all is imported: garbage is collected again, and the end is a quick one.
+    """Around all that a program does once its imports are done: garbage is collected again, but for what these made.
 
-    What the imports made stays, and is not looked through again.
+    Where `settle` was called, the end that follows is a quick one, but for an uncaught exception's.
     """
     if not gc.isenabled():
         gc.freeze()
@@ -58,12 +59,15 @@ def settled() -> Iterator[None]:
 
 
 def _end_quickly() -> None:
-    """End where all is done that others wanted done at the end: with torch in memory, Python takes seconds for more."""
-    if _codes:
-        with contextlib.suppress(OSError, ValueError):  # nobody reads any more
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(_codes[-1])
+    """End after the other callbacks of `atexit`: what else Python does takes seconds with torch in memory."""
+    if not _codes:
+        return
+    try:
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.flush()
+    except (OSError, ValueError):
+        return  # Python's own end tells it
+    os._exit(_codes[-1])
 
 
 def start_again() -> None:

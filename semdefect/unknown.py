@@ -81,6 +81,7 @@ def _learned(examples: NDArray[np.float64], truth: NDArray[np.int64], seed: int)
     )
     with warnings.catch_warnings(), threadpool_limits(1):  # sums of more threads have other last digits
         warnings.simplefilter("ignore", ConvergenceWarning)  # as many passes as were chosen
+        warnings.filterwarnings("error", "Training interrupted")  # on Ctrl-C, with which a head ends that is not done
         return head.fit(examples, truth)
 
 

@@ -1,5 +1,6 @@
 """Parts of the recipe that are no parameters: each can be altered, changes the student, and nothing stays altered."""
 
+import shutil
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file
-from samples import image_set, params, rounded_network
+from samples import ROOT, image_set, params, rounded_network
 
 from benchmarks import altered
 from semdefect import seeds, training
@@ -104,6 +105,17 @@ def test_the_project_itself_is_not_altered(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["altered", "constant learning rate", "distill"])
     with pytest.raises(SystemExit, match=r"^error: .*would replace this project's models"):
         altered.main()
+
+
+@pytest.mark.parametrize("stage", altered.STAGES)
+def test_each_of_its_stages_runs_with_the_part_in_place(stage, tmp_path, monkeypatch):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(altered.STAGES, stage, lambda params: rates.append(training.CosineLRScheduler))
+    monkeypatch.setattr("sys.argv", ["altered", "constant learning rate", stage])
+    rates, usual = [], training.CosineLRScheduler
+    altered.main()
+    assert rates == [altered.ConstantRate] and training.CosineLRScheduler is usual
 
 
 def test_the_teacher_sees_another_view_and_the_student_the_usual_one():

@@ -46,9 +46,10 @@ def project(tmp_path_factory):
         patch.chdir(folder)
         write_split("val", per_class=2)
         save_network(rounded_network(), CHECKPOINT)
-        export_student(CHECKPOINT, EDGE, METRICS, BARS, plain(), threads=1)
+        edge, metrics = folder / EDGE, folder / METRICS  # nothing of these paths may come into the files
+        export_student(folder / CHECKPOINT, edge, metrics, BARS, plain(), threads=1)
         save_network(shortened(), SHORT)
-        export_fast(SHORT, EDGE, METRICS.with_name("fast.json"), BARS, plain(), threads=1)
+        export_fast(folder / SHORT, edge, metrics.with_name("fast.json"), BARS, plain(), threads=1)
     return folder
 
 

@@ -140,7 +140,8 @@ def killed_in_training(project: Project, stage: str, part: str) -> str:
     with Running(project.folder, stage) as running:
         deadline = time.monotonic() + 480
         while not (project.folder / f".scratch/{part}/state.safetensors").exists():
-            assert running.dvc.poll() is None and time.monotonic() < deadline, running.output()
+            assert running.dvc.poll() is None, running.output()
+            assert time.monotonic() < deadline
             time.sleep(0.05)
         assert VICTIMS["group"](running)
         return running.output()

@@ -1,8 +1,10 @@
 """Images of other kinds: what the score learns from, what tests it, and that learning it changes nothing else."""
 
 import numpy as np
+import pytest
 import torch
 from samples import image_set, rounded_network
+from sklearn.neural_network import MLPClassifier
 
 from semdefect.foreign import COUNT, CROPS, PHOTOGRAPHS, foreign_images
 from semdefect.images import ImageSet
@@ -55,6 +57,17 @@ def test_the_score_tells_outliers_from_training_images_and_nothing_else_changes(
     assert torch.allclose(scores(again, rendered.pixels), known)
     twice, _, _ = learned()
     assert torch.equal(scores(twice, rendered.pixels), known)
+
+
+def test_a_head_that_is_interrupted_is_none(monkeypatch):
+    """scikit-learn would give what it has learned until then."""
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(MLPClassifier, "_backprop", interrupted)
+    with pytest.raises(UserWarning, match="interrupted"):
+        learn_unknown(rounded_network(), image_set(2, 64), seed=1, examples=16)
 
 
 def scores(network, pixels: torch.Tensor) -> torch.Tensor:
