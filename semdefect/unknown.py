@@ -81,8 +81,11 @@ def _learned(examples: NDArray[np.float64], truth: NDArray[np.int64], seed: int)
     )
     with warnings.catch_warnings(), threadpool_limits(1):  # sums of more threads have other last digits
         warnings.simplefilter("ignore", ConvergenceWarning)  # as many passes as were chosen
-        warnings.filterwarnings("error", "Training interrupted")  # on Ctrl-C, with which a head ends that is not done
-        return head.fit(examples, truth)
+        warnings.filterwarnings("error", "Training interrupted")
+        try:
+            return head.fit(examples, truth)
+        except UserWarning:  # scikit-learn keeps Ctrl-C to itself, and would give a head that is not done
+            raise KeyboardInterrupt from None
 
 
 def _take_over(network: SemNetwork, scaler: StandardScaler, heads: list[MLPClassifier]) -> None:
