@@ -73,7 +73,7 @@ def _never_in_vain(stopped: str) -> Iterator[None]:
             _end(stopped)  # Python's own end, with torch in memory, takes seconds
         raise
     else:
-        if _taken:  # something kept it to itself, and the work need not be what it is without
+        if _taken:  # a library kept it to itself, and may have given what it had until then
             _end(stopped)
     finally:
         signal.set_wakeup_fd(before)

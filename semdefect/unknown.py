@@ -84,7 +84,10 @@ def _learned(examples: NDArray[np.float64], truth: NDArray[np.int64], seed: int)
         warnings.filterwarnings("error", "Training interrupted")
         try:
             return head.fit(examples, truth)
-        except UserWarning:  # scikit-learn keeps Ctrl-C to itself, and would give a head that is not done
+        except UserWarning as told:
+            if "interrupted" not in str(told):  # where the user made all warnings errors
+                raise
+            # scikit-learn keeps Ctrl-C to itself, and would give a head that is not done.
             raise KeyboardInterrupt from None
 
 

@@ -1,6 +1,8 @@
 """Parts of the recipe that are no parameters: each can be altered, changes the student, and nothing stays altered."""
 
 import shutil
+import signal
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +18,17 @@ from semdefect.device import create_accelerator
 from semdefect.errors import UserError
 from semdefect.network import create_network
 from stages import distill
+
+
+@pytest.fixture(autouse=True)
+def answers_as_before(monkeypatch):
+    """Its command line answers signals, and silences what is dropped on one, to the end of the process."""
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
 
 RECIPE = {
     "model": "mobilenetv3_small_050",
