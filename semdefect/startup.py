@@ -38,7 +38,7 @@ def settle() -> None:
         if signal.getsignal(number) != signal.SIG_IGN:  # Ctrl-C in background jobs of a shell
             signal.signal(number, _leave)
     atexit.register(_end_quickly)  # before what is imported registers anything, so that it runs last
-    gc.disable()  # until `settled`: a fifth of the time in which torch and timm are imported is a search for garbage
+    gc.disable()  # until `settled`: while torch and timm are imported there is much to look through, and no garbage
 
 
 @contextlib.contextmanager
