@@ -141,6 +141,21 @@ def test_the_confusions_are_of_the_committed_figures():
     assert f"Recall (INT8): {recalls} %." in " ".join(re.sub(r"`(ler)`", r"\1", training).split())
 
 
+def test_the_ablations_are_of_the_committed_figures():
+    training = (ROOT / "docs/training.md").read_text(encoding="utf-8")
+    table = training.partition("| part | change | points |")[2].partition("\n\n")[0]
+    rows = re.findall(r"\| \**([+−][\d.]+)\** \| ([+−][\d.]+) to ([+−][\d.]+) \| (\w{7})", table)
+    assert len(rows) == table.count("\n") - 1
+    with_files = [row for row in rows if row[3] != "850c4cb"]  # whose workspaces a throw-away script filled
+    assert len(with_files) > 20
+    for *words, commit in with_files:
+        (file,) = (ROOT / "benchmarks/results").glob(f"ablations*_{commit}.json")
+        variants = json.loads(file.read_text(encoding="utf-8"))["variants"].values()
+        said = [float(word.replace("−", "-")) for word in words]
+        measured = [[100 * value for value in (one["difference"], *one["difference_interval"])] for one in variants]
+        assert any(one == pytest.approx(said, abs=0.0501) for one in measured), (said, commit)
+
+
 @pytest.mark.parametrize("settings", EXPERIMENTS)
 def test_an_experiment_has_parameters_that_go_together(settings):
     content = params_content()
