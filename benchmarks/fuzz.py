@@ -84,9 +84,12 @@ def image_cases(number: int, seed: int) -> Iterator[Case]:
 
 
 def dear_cases(names: list[str]) -> Iterator[Case]:
-    """Undamaged images that cost as much as their format lets them."""
+    """Undamaged images and networks that cost as much as their format lets them."""
     for name in names:
-        yield Case("dear", "image", fuzz_images.DEAR[name]())
+        if name in fuzz_images.DEAR:
+            yield Case("dear", "image", fuzz_images.DEAR[name]())
+        else:
+            yield Case("dear", "onnx", fuzz_files.FOLDING[name]())
 
 
 def file_cases(number: int, seed: int, models: list[bytes], weights: list[bytes], results: bytes) -> Iterator[Case]:
@@ -172,7 +175,7 @@ def fuzz(images: int, files: int, seed: int, dear: list[str], models: Path, keep
 
 def main(options: argparse.Namespace) -> None:
     """Run, write the result, say what was found."""
-    dear = [] if options.no_dear else list(fuzz_images.DEAR)
+    dear = [] if options.no_dear else [*fuzz_images.DEAR, *fuzz_files.FOLDING]
     figures = fuzz(options.images, options.files, options.seed, dear, options.models, options.keep)
     print(figures["all"])
     whole = options.images >= IMAGES and options.files >= FILES and bool(dear) and not options.seed
@@ -195,7 +198,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="exported models to damage besides a tiny one, where there are any (default: %(default)s)",
     )
-    about.add_argument("--no-dear", action="store_true", help="leave out the images that take seconds each")
+    about.add_argument("--no-dear", action="store_true", help="leave out the files that take seconds each")
     return about
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,52 @@ def tiny_model() -> bytes:
     about = ModelMetadata(CLASSES, 1.0, guard, "fp32", "0123456789abcdef" * 4)
     helper.set_model_props(model, {METADATA_KEY: about.to_json()})
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def _folding(*nodes: onnx.NodeProto, **constants: list[int] | list[list[int]]) -> bytes:
+    """`tiny_model` with ``nodes`` of ``constants``, float32, whose result ``much`` goes into the logits as its mean."""
+    model = onnx.load_from_string(tiny_model())
+    gemm = next(node for node in model.graph.node if node.op_type == "Gemm")
+    gemm.output[:] = ["before"]
+    later = [helper.make_node("ReduceMean", ["much"], ["little"], keepdims=0)]
+    later += [helper.make_node("Add", ["before", "little"], ["logits"])]
+    place = list(model.graph.node).index(gemm) + 1
+    for node in reversed([*nodes, *later]):
+        model.graph.node.insert(place, node)
+    model.graph.initializer.extend(
+        numpy_helper.from_array(np.array(values, np.int64 if name == "sides" else np.float32), name)
+        for name, values in constants.items()
+    )
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _doubled(times: int) -> list[onnx.NodeProto]:
+    """``row`` beside itself, that beside itself, and so on."""
+    names = ["row", *(f"row{number}" for number in range(times - 1)), "much"]
+    return [helper.make_node("Concat", [a, a], [b], axis=1) for a, b in pairwise(names)]
+
+
+#: Networks of a kilobyte or some that have ONNX Runtime compute gigabytes of their constants before they are run.
+FOLDING: dict[str, Callable[[], bytes]] = {
+    "Expand": lambda: _folding(
+        helper.make_node("Expand", ["row", "sides"], ["spread"]),
+        *(helper.make_node("Sqrt", [a], [b]) for a, b in pairwise(["spread", "r1", "r2", "r3", "r4"])),
+        helper.make_node("Sum", ["spread", "r1", "r2", "r3", "r4"], ["much"]),
+        row=[[1]],
+        sides=[15_000, 15_000],
+    ),
+    "Mul": lambda: _folding(
+        helper.make_node("Transpose", ["row"], ["column"]),
+        helper.make_node("Mul", ["row", "column"], ["much"]),
+        row=[[1] * 20_000],
+    ),
+    "Concat": lambda: _folding(*_doubled(28), row=[[1]]),
+    "Gather": lambda: _folding(
+        helper.make_node("Cast", ["row"], ["places"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["row", "places"], ["much"]),
+        row=[[0] * 20_000],
+    ),
+}
 
 
 def mutated_onnx(content: bytes, others: Sequence[bytes], rng: Generator) -> bytes:

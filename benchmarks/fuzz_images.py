@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from PIL import Image
@@ -116,10 +117,47 @@ def _comments() -> bytes:
 def _text() -> bytes:
     """A PNG with texts that are a thousand times as large as the file."""
     content = _saved("PNG", Image.new("L", (8, 8)))
-    body = b"zTXt" + b"Comment\0\0" + zlib.compress(bytes(2**26), 9)
-    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    chunk = _chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(2**26), 9))
     return content[:33] + chunk * 20 + content[33:]
 
+
+def _chunk(kind: bytes, content: bytes = b"") -> bytes:
+    """A chunk of a PNG."""
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def _strips(count: int) -> bytes:
+    """A TIFF of ``count`` strips of one pixel, all the same byte."""
+    places, sizes = (struct.pack("<I", value) * count for value in (8, 1))
+    size = [(256, 4, 1, 1), (257, 4, 1, count), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (277, 3, 1, 1)]
+    return _tiff(
+        [*size, (273, 4, count, 16), (278, 4, 1, 1), (279, 4, count, 16 + 4 * count)], bytes(8) + places + sizes
+    )
+
+
+def _inserted(name: str, what: bytes, mark: bytes, before: int = 0) -> bytes:
+    """A small image with something so many bytes before the last place in its file where ``mark`` stands."""
+    content = _saved(name, Image.linear_gradient("L").resize((8, 8)))
+    place = content.rindex(mark) - before
+    return content[:place] + what + content[place:]
+
+
+#: Small images with so many things beside their pixels, by what these are.
+CROWDED: dict[str, Callable[[int], bytes]] = {
+    "JPEG, segments": lambda count: _inserted("JPEG", b"\xff\xe5\0\x02" * count, b"\xff\xdb"),
+    "JPEG, comments": lambda count: _inserted("JPEG", b"\xff\xfe\0\x02" * count, b"\xff\xdb"),
+    "JPEG, fill bytes": lambda count: _inserted("JPEG", b"\xff" * count, b"\xff\xdb"),
+    "JPEG, Exif": lambda count: _inserted(
+        "JPEG", (b"\xff\xe1\xff\xffExif\0\0" + bytes(65_527)) * (count // 1000), b"\xff\xdb"
+    ),
+    "PNG, chunks": lambda count: _inserted("PNG", _chunk(b"prVt") * count, b"IDAT", 4),
+    "PNG, chunks behind": lambda count: _inserted("PNG", _chunk(b"prVt") * count, b"IEND", 4),
+    "PNG, empty data": lambda count: _inserted("PNG", _chunk(b"IDAT") * count, b"IEND", 4),
+    "GIF, extensions": lambda count: _inserted("GIF", b"!\xf0\x01a\0" * count, b",\0\0\0\0\x08"),
+    "GIF, short comments": lambda count: _inserted("GIF", b"!\xfe" + b"\x01a" * count + b"\0", b",\0\0\0\0\x08"),
+    "GIF, zeros": lambda count: _inserted("GIF", bytes(count), b",\0\0\0\0\x08"),
+    "TIFF, strips": _strips,
+}
 
 #: Files that ask for the most of what their format allows, by name. They are made when they are needed: some are large.
 DEAR: dict[str, Callable[[], bytes]] = {
@@ -143,4 +181,4 @@ DEAR: dict[str, Callable[[], bytes]] = {
     "WebP": lambda: _flat("RGB", "WEBP", lossless=True, method=0),
     "WebP, allowed": lambda: _flat("RGBA", "WEBP", 7000, lossless=True, method=0),
     "WebP, noise": lambda: _noise("WEBP", 7000, method=0),
-}
+} | {f"{name}, {count}": partial(make, count) for name, make in CROWDED.items() for count in (60_000, 3_000_000)}

@@ -11,13 +11,13 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from semdefect.edge.limits import check_bytes, check_pixels, check_scans, in_turn, too_large
+from semdefect.edge.limits import Header, check_bytes, check_pixels, check_scans, in_turn, too_large
 from semdefect.errors import UserError
 
 #: Width and height of a model's input in pixels.
@@ -231,7 +231,9 @@ def _check_is_file(path: Path) -> None:
 def _opened(file: BinaryIO, name: str) -> Image.Image:
     """The image of a file of which Pillow has read only the header, and that may be decoded."""
     check_bytes(file, name)
-    image = Image.open(file, formats=_FORMATS)
+    header = Header(file, name)
+    image = Image.open(cast(BinaryIO, header), formats=_FORMATS)
+    header.opened(image)
     check_pixels(image, name)
     return image
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from PIL import Image
 
@@ -33,6 +33,14 @@ _SCAN = b"\xff\xda"
 
 # Within a TIFF, libtiff counts the scans, of each strip or tile by itself, and stops above 100 unless told otherwise.
 os.environ["LIBTIFF_JPEG_MAX_ALLOWED_SCAN_NUMBER"] = str(MAX_SCANNED_PIXELS // MAX_PIXELS)
+
+#: Reads, and bytes, of what stands before the pixels (in a PNG: reads of the whole file): segments, chunks, comments,
+#: tags, through which Pillow goes one by one. A PNG of 512 MiB in chunks of 8 KiB takes 200 000 reads.
+MAX_READS = 2**18
+MAX_HEADER_BYTES = 2**24
+
+#: A TIFF of more strips or tiles takes seconds, however small they are.
+MAX_TILES = 2**17
 
 #: Images with more pixels or bytes are decoded one at a time, however many threads decode.
 _LARGE_PIXELS, _LARGE_BYTES = 10_000_000, 2**25
@@ -70,6 +78,44 @@ def check_bytes(file: BinaryIO, name: str) -> None:
     """
     if os.fstat(file.fileno()).st_size > MAX_BYTES:
         raise UserError(f"{name}: is larger than {MAX_BYTES // 2**20} MiB; save it again, one image a file")
+
+
+class Header:
+    """A file for Pillow to open, of which it may read only so much.
+
+    Once `opened`, only reads of a PNG are still counted, whose chunks lie between the pixels and behind them.
+    """
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        """Read ``file``, which messages call ``name``."""
+        self._file, self._name = file, name
+        self._counting, self._reads, self._bytes = True, MAX_READS, MAX_HEADER_BYTES
+
+    def read(self, size: int = -1) -> bytes:
+        """As of any file; all of it at once, as the WebP reader has it, is bounded by `check_bytes`.
+
+        Raises:
+            UserError: too much was read.
+        """
+        self._reads -= self._counting
+        self._bytes -= self._counting * max(0, size)
+        if self._reads < 0 or self._bytes < 0:
+            raise UserError(f"{self._name}: holds more beside its pixels than any image needs; save it again as PNG")
+        return self._file.read(size)
+
+    def opened(self, image: Image.Image) -> None:
+        """Allow what the pixels take.
+
+        Raises:
+            UserError: the image has more than `MAX_TILES` strips or tiles.
+        """
+        self._counting, self._bytes = image.format == "PNG", MAX_BYTES
+        if len(getattr(image, "tile", ())) > MAX_TILES:
+            raise UserError(f"{self._name}: has more than {MAX_TILES} strips or tiles; save it again as PNG")
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the file's."""
+        return getattr(self._file, name)
 
 
 def check_scans(image: Image.Image, path: Path) -> None:

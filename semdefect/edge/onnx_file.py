@@ -7,7 +7,8 @@ Numbers and names are those of https://github.com/onnx/onnx/blob/main/onnx/onnx.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from semdefect.errors import UserError
 
@@ -29,6 +30,18 @@ MAX_FIELDS = 100_000
 #: A tensor of more dimensions is none that a network needs; the largest here have 4.
 MAX_DIMS = 16
 
+#: Numbers that ONNX Runtime may have to compute from constants alone. It does so while it loads a file, outside of the
+#: memory that `semdefect.edge.session` gives it. The largest file that the pipeline exports has 3 million.
+MAX_FOLDED = 2**25
+
+# What may be computed from constants alone: results of the shape of the first input, of the shape to which all inputs
+# are stretched, and of at most as many numbers as the first input has. Others make much of little.
+_SAME = frozenset(b"Abs Cast Ceil DequantizeLinear Exp Floor Identity Log Neg Not QuantizeLinear Round Sqrt".split())
+_STRETCHED = frozenset(b"Add And Div Equal Greater Less Max Min Mul Or Pow Sub Where".split())
+_FEWER = frozenset(
+    b"Flatten ReduceMax ReduceMean ReduceMin ReduceSum Reshape Slice Split Squeeze Transpose Unsqueeze".split()
+)
+
 #: A tensor may hold so many times as many numbers as its record has bytes: four-bit types pack two into one.
 _PACKED = 2
 
@@ -36,6 +49,23 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 #: One field of a message: its number, its value where that is a whole number, and where its content begins and ends.
 _Field = tuple[int, int, int, int]
+
+
+class _Constant(NamedTuple):
+    """A tensor that does not depend on the input: at most how many numbers it has, and its dimensions where known."""
+
+    numbers: int
+    dims: tuple[int, ...] | None = None
+
+
+class _Node(NamedTuple):
+    """An operator, the names of what it takes and gives, its bytes in the file, and the tensor in it, if any."""
+
+    operator: bytes
+    inputs: list[bytes]
+    outputs: list[bytes]
+    size: int
+    tensor: _Constant | None
 
 
 class _Message:
@@ -85,12 +115,16 @@ def check_onnx(content: bytes) -> None:
     Raises:
         UserError: it is no ONNX file, holds functions, subgraphs or training steps, uses an operator that is not one of
             `OPERATORS`, refers to another file, declares a tensor larger than the file or of more than `MAX_DIMS`
-            dimensions, or has more than `MAX_FIELDS` fields. The reason, to stand after the name of the file.
+            dimensions, has more than `MAX_FIELDS` fields, or makes large tensors of constants alone. The reason, to
+            stand after the name of the file.
     """
-    message = _Message(content)
+    message, graphs = _Message(content), 0
     try:
         for number, _, begin, end in message.fields(0, len(content)):
             if number == 7:  # graph
+                graphs += 1
+                if graphs > 1:  # protobuf would make one of both
+                    raise ValueError("two graphs")
                 _check_graph(message, begin, end)
             elif number in (20, 25):  # training_info, functions
                 raise UserError("holds functions or training steps")
@@ -99,51 +133,117 @@ def check_onnx(content: bytes) -> None:
 
 
 def _check_graph(message: _Message, begin: int, end: int) -> None:
+    nodes, constants = [], dict[bytes, _Constant]()
     for number, _, inner, stop in message.fields(begin, end):
         if number == 1:  # node
-            _check_node(message, inner, stop)
+            nodes.append(_checked_node(message, inner, stop))
         elif number == 5:  # initializer
-            _check_tensor(message, inner, stop)
+            name, tensor = _checked_tensor(message, inner, stop)
+            constants[name] = tensor
         elif number == 15:  # sparse_initializer
             raise UserError("holds a sparse tensor")
+    _check_folded(nodes, constants)
 
 
-def _check_node(message: _Message, begin: int, end: int) -> None:
+def _check_folded(nodes: Sequence[_Node], constants: dict[bytes, _Constant]) -> None:
+    """Refuse nodes by which ONNX Runtime would compute more than `MAX_FOLDED` numbers from ``constants`` alone."""
+    later, left = {name for node in nodes for name in node.outputs}, MAX_FOLDED
+    for node in nodes:
+        if not later.isdisjoint(node.inputs):
+            raise UserError("has operators that do not follow one another")
+        later.difference_update(node.outputs)
+        # A shape is constant where the tensor's is fixed, which is not told here.
+        if node.operator != b"Shape" and not all(name in constants or not name for name in node.inputs):
+            continue
+        folded = _folded(node, [constants[name] for name in node.inputs if name in constants])
+        left -= folded.numbers * len(node.outputs)
+        if left < 0:
+            raise UserError(f"computes more than {MAX_FOLDED} numbers from constants alone")
+        constants.update(dict.fromkeys(node.outputs, folded))
+
+
+def _folded(node: _Node, given: Sequence[_Constant]) -> _Constant:
+    """What each output of ``node`` is at most, where all that it is ``given`` is constant."""
+    if node.operator == b"Shape":
+        return _Constant(MAX_DIMS)
+    if node.operator == b"Constant":
+        return node.tensor or _Constant(node.size)
+    if given and node.operator in _SAME:
+        return given[0]
+    if given and node.operator in _STRETCHED:
+        return _stretched(given)
+    if given and node.operator in _FEWER:
+        return _Constant(given[0].numbers)
+    if given and node.operator == b"Concat":
+        return _Constant(sum(one.numbers for one in given))
+    if given and node.operator == b"Gather":
+        return _Constant(math.prod(one.numbers for one in given))
+    name = node.operator.decode("ascii")
+    raise UserError(f"computes {name} from constants alone, which no exported network needs")
+
+
+def _stretched(given: Sequence[_Constant]) -> _Constant:
+    """The shape to which all of ``given`` are stretched: dimensions are aligned at the last, and 1 takes any size."""
+    known = [one.dims for one in given if one.dims is not None]
+    if len(known) < len(given):
+        return _Constant(math.prod(one.numbers for one in given))
+    longest = max(len(dims) for dims in known)
+    padded = [(1,) * (longest - len(dims)) + dims for dims in known]
+    dims = tuple(max(sizes) for sizes in zip(*padded, strict=True))
+    return _Constant(math.prod(dims), dims)
+
+
+def _checked_node(message: _Message, begin: int, end: int) -> _Node:
     operator = domain = b""
+    inputs, outputs, tensor = list[bytes](), list[bytes](), None
     for number, _, inner, stop in message.fields(begin, end):
-        if number == 4:  # op_type
+        if number == 1:  # input
+            inputs.append(message.content[inner:stop])
+        elif number == 2:  # output
+            outputs.append(message.content[inner:stop])
+        elif number == 4:  # op_type
             operator = message.content[inner:stop]
         elif number == 5:  # attribute
-            _check_attribute(message, inner, stop)
+            tensor = _checked_attribute(message, inner, stop) or tensor
         elif number == 7:  # domain
             domain = message.content[inner:stop]
     if operator not in OPERATORS or domain not in (b"", b"ai.onnx"):
         name = (domain + b"." + operator if domain else operator)[:60].decode("ascii", "backslashreplace")
         raise UserError(f"uses the operator {name!r}, which is none of those that an exported network needs")
+    return _Node(operator, inputs, outputs, end - begin, tensor)
 
 
-def _check_attribute(message: _Message, begin: int, end: int) -> None:
+def _checked_attribute(message: _Message, begin: int, end: int) -> _Constant | None:
+    tensor = None
     for number, _, inner, stop in message.fields(begin, end):
         if number in (5, 10):  # t, tensors
-            _check_tensor(message, inner, stop)
+            if tensor:  # protobuf would make one of two
+                raise ValueError("two tensors")
+            _, tensor = _checked_tensor(message, inner, stop)
         elif number in (6, 11, 22, 23):  # g, graphs, sparse_tensor, sparse_tensors
             raise UserError("holds a graph within its graph, or a sparse tensor")
+    return tensor
 
 
-def _check_tensor(message: _Message, begin: int, end: int) -> None:
-    dims: list[int] = []
+def _checked_tensor(message: _Message, begin: int, end: int) -> tuple[bytes, _Constant]:
+    """The name and the size of a tensor."""
+    name, dims = b"", list[int]()
     for number, value, inner, stop in message.fields(begin, end):
         if number == 1:  # dims, one by one or packed
             for size in _varints(message.content, inner, stop) if inner else (value,):
                 if len(dims) == MAX_DIMS:
                     raise UserError(f"declares a tensor of more than {MAX_DIMS} dimensions")
                 dims.append(size)
+        elif number == 8:  # name
+            name = message.content[inner:stop]
         elif number == 13 or (number == 14 and value):  # external_data, data_location
             raise UserError("refers to another file for its weights")
         elif number == 6:  # string_data
             raise UserError("holds a tensor of text")
-    if math.prod(dims) > _PACKED * (end - begin):
+    count = math.prod(dims)
+    if count > _PACKED * (end - begin):
         raise UserError(f"declares a tensor that does not fit into its {end - begin} bytes")
+    return name, _Constant(count, tuple(dims))
 
 
 def _varint(content: bytes, position: int) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import time
 import pytest
 from PIL import Image
 
-from benchmarks.fuzz_images import rle
+from benchmarks.fuzz_images import CROWDED, rle
 from semdefect.edge import limits
 from semdefect.edge.image import open_gray
 from semdefect.errors import UserError
@@ -34,6 +34,25 @@ def test_run_lengths_of_a_large_bmp(tmp_path):
     assert "run-length encoded BMP of more than 8 megapixels" in refusal(tmp_path / "a.bmp", rle(4000, 2001))
     (tmp_path / "b.bmp").write_bytes(rle(40, 30))
     assert open_gray(tmp_path / "b.bmp").size == (40, 30)
+
+
+@pytest.mark.parametrize("name", CROWDED)
+def test_much_beside_the_pixels(tmp_path, name):
+    """Pillow goes through it one by one: 18 s for a JPEG of 40 MB, 5 s for a TIFF of 3 MB."""
+    path = tmp_path / f"a.{name.partition(',')[0].lower()}"
+    path.write_bytes(CROWDED[name](2000))
+    assert min(open_gray(path).size) in (1, 8)
+    fault = "strips or tiles" if name == "TIFF, strips" else "holds more beside its pixels than any image needs"
+    begin = time.process_time()
+    assert fault in refusal(path, CROWDED[name](limits.MAX_READS + 1))
+    assert time.process_time() - begin < 4
+
+
+def test_much_at_once_beside_the_pixels_of_a_webp(tmp_path):
+    """Which is read in one go, whatever stands in it."""
+    content = saved(Image.new("RGB", (8, 8)), "WEBP", xmp=bytes(2 * limits.MAX_HEADER_BYTES))
+    (tmp_path / "a.webp").write_bytes(content)
+    assert open_gray(tmp_path / "a.webp").size == (8, 8)
 
 
 def test_a_large_webp(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT, write_model
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.fuzz_files import tiny_model
+from benchmarks.fuzz_files import FOLDING, tiny_model
 from semdefect.edge import EdgeClassifier
 from semdefect.edge.onnx_file import check_onnx
 from semdefect.edge.session import MAX_TENSOR_BYTES
@@ -122,6 +122,47 @@ def test_subgraphs_functions_and_sparse_tensors_are_refused(network) -> None:
         copy = onnx.ModelProto.FromString(network.SerializeToString())
         change(copy)
         assert fault in refusal(copy)
+
+
+@pytest.mark.parametrize("name", FOLDING)
+def test_much_of_constants_is_refused(name) -> None:
+    """ONNX Runtime computes it as it loads a file, outside of its bounded memory: 10 GB for a kilobyte of Expand."""
+    content = FOLDING[name]()
+    onnx.checker.check_model(onnx.load_from_string(content))
+    with pytest.raises(UserError, match="from constants alone"):
+        check_onnx(content)
+
+
+def test_some_of_constants_is_computed(network) -> None:
+    """As weights that are stored in INT8 are, and the sizes of tensors."""
+    weights = {"w": np.ones((64, 32), np.int8), "scale": np.ones((64, 1), np.float32), "at": np.array([0])}
+    network.graph.initializer.extend(numpy_helper.from_array(values, name) for name, values in weights.items())
+    node = helper.make_node
+    network.graph.node.extend(
+        [
+            node("Cast", ["w"], ["floats"], to=TensorProto.FLOAT),
+            node("Mul", ["floats", "scale"], ["scaled"]),
+            node("Shape", ["scaled"], ["shape"]),
+            node("Gather", ["shape", "at"], ["rows"]),
+            node("Concat", ["rows", "at"], ["sizes"], axis=0),
+            node("Constant", [], ["three"], value_ints=[1, 2, 3]),
+            node("Add", ["three", "at"], ["more"]),
+        ]
+    )
+    check_onnx(network.SerializeToString())
+
+
+def test_constants_are_not_hidden(network) -> None:
+    """Behind an order of nodes, a second graph, or a second tensor of an attribute, which protobuf puts together."""
+    network.graph.node.insert(0, helper.make_node("Add", ["logits", "logits"], ["early"]))
+    assert "do not follow one another" in refusal(network)
+    content = tiny_model()
+    graph = onnx.load_from_string(content).graph.SerializeToString()
+    with pytest.raises(UserError, match="is damaged"):
+        check_onnx(content + field(7, graph))
+    tensor = numpy_helper.from_array(np.zeros(4, np.float32), "value").SerializeToString()
+    with pytest.raises(UserError, match="is damaged"):
+        check_onnx(field(7, field(1, field(4, b"Constant") + field(5, field(5, tensor) * 2))))
 
 
 def test_a_damaged_file_raises_nothing_else(network) -> None:
