@@ -14,8 +14,9 @@ EXTREMES = (0, 1, 2, 255, 256, 32767, 65535, 100_000, 2**24, 2**31 - 1, 2**31, 2
 PIECES = (
     "\0", "\ufeff", '"', "'", ",", "\n", "\r", "\t", ";", "{", "}", "[", "]", ": ", "- ", "? ", "|", ">", "#", "%",
     "../", "/etc/passwd", "~", "null", "true", "nan", ".inf", "-1", "1e309", "0x7fffffff", "9" * 5000, "2026-99-99",
-    "&a ", "*a", "&a [*a]", "<<: ", "!!python/object/apply:os.system ['true']", "!!binary x", "[" * 3000,
-    "{a: " * 1000, "é", "\u2028", "٣", "\x85", "x" * 20_000, "x" * 200_000, "1:2:3:4:5",
+    "&a ", "*a", "&a [*a]", "<<: ", "!!python/object/apply:os.system ['true']", "!!binary x", "!!bool x",
+    "!!int ''", "!!timestamp x", "[" * 3000, "{a: " * 1000, "é", "\u2028", "٣", "\x85", "x" * 20_000, "x" * 200_000,
+    "1:2:3:4:5",
 )  # fmt: skip
 
 #: Length of a header of a tar archive, and where in it its sum stands.

@@ -130,10 +130,12 @@ def _row(path: Path, number: int, cells: dict[str, str], images: _Images) -> Row
         raise UserError(f"{path}, line {number}: wrong number of columns; run `dvc repro` to rebuild it")
     if cells["class"] not in CLASSES:
         raise UserError(f"{path}, line {number}: {_shown(cells['class'])} is not one of {', '.join(CLASSES)}")
+    if not Path(cells["path"]).name:
+        raise UserError(f"{path}, line {number}: path {_shown(cells['path'])} names no image")
     if "\0" in cells["path"] or not images.holds(Path(cells["path"])):
         raise UserError(f"{path}, line {number}: {_shown(cells['path'])} leaves {images.folder}")
     for name in ("seed", "size"):
-        if not cells[name].isdecimal() or len(cells[name]) > _DIGITS:
+        if not (cells[name].isascii() and cells[name].isdecimal()) or len(cells[name]) > _DIGITS:
             raise UserError(
                 f"{path}, line {number}: {name} {_shown(cells[name])} is not a whole number of at most {_DIGITS} digits"
             )

@@ -37,6 +37,8 @@ EARLY = 4
 _STATISTICS = 3
 #: Larger weight files are refused unread; the largest ConvNeXt of timm has 3.4 GB.
 MAX_BYTES = 2**32
+#: So are those whose header, a line or so for each tensor, is longer: it takes 40 times as much memory to read.
+MAX_HEADER_BYTES = 2**22
 #: Hidden units between these statistics and the score.
 HIDDEN = 128
 #: Channels of the head of a fast student.
@@ -306,6 +308,8 @@ def _from_file(model: str, resolution: int, path: Path, key: str) -> SemNetwork:
     try:
         declared = _declared(path)
         ours = "semdefect" in declared.about
+        if not ours and not _are_of_timm(declared.shapes, model):
+            raise KeyError("other tensors")
         network = load_network(path) if ours else SemNetwork(model, resolution, {"file": str(path)})
     except (OSError, SafetensorError, RuntimeError, KeyError) as broken:
         if out_of_memory(broken):
@@ -320,6 +324,25 @@ def _from_file(model: str, resolution: int, path: Path, key: str) -> SemNetwork:
         raise UserError(f"{key}: {path} holds a fast student, no whole network; take model.safetensors beside it")
     network.resolution, network.unknown = resolution, None  # the score is learned when all else is done
     return network
+
+
+def _are_of_timm(shapes: dict[str, tuple[int, ...]], model: str) -> bool:
+    """Whether these are the tensors of timm's ``model``, of one channel or three and any number of classes.
+
+    timm itself takes what it knows of a file and draws the rest at random.
+    """
+    with torch.device("meta"):  # which takes no memory
+        plain: Any = timm.create_model(model)
+    last, first = (f"{plain.pretrained_cfg[layer]}." for layer in ("classifier", "first_conv"))
+    wanted = {name: tuple(value.shape) for name, value in plain.state_dict().items() if not name.startswith(last)}
+    found = {name: shape for name, shape in shapes.items() if not name.startswith(last)}
+    for counted in [name for name in wanted if name.endswith(".num_batches_tracked") and name not in found]:
+        del wanted[counted]  # of no use where the statistics are there
+    kernel = f"{first}weight"
+    channels = found.get(kernel, ())[1:2]
+    if channels in ((1,), (3,)):
+        wanted[kernel] = (*wanted[kernel][:1], *channels, *wanted[kernel][2:])
+    return found == wanted and len(shapes) - len(found) <= 2  # weight and bias of the last layer
 
 
 def save_network(network: SemNetwork, path: Path, provenance: dict[str, Any] | None = None, half: bool = False) -> None:
@@ -418,10 +441,14 @@ def _declared(path: Path) -> _Declared:
 
     Raises:
         SafetensorError: it is no such file.
-        UserError: it is larger than `MAX_BYTES`.
+        UserError: it is larger than `MAX_BYTES`, or its header than `MAX_HEADER_BYTES`.
     """
     if path.stat().st_size > MAX_BYTES:
         raise UserError(f"{path} is larger than {MAX_BYTES // 2**30} GiB, which no network here needs")
+    with path.open("rb") as start:
+        header = int.from_bytes(start.read(8), "little")
+    if MAX_HEADER_BYTES < header <= path.stat().st_size:  # longer than the file: no such file, as will be said
+        raise UserError(f"{path} has a header of {header} bytes, which no network here needs")
     with safe_open(path, framework="pt") as file:
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118, no mapping
         return _Declared(file.metadata() or {}, shapes)

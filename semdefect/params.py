@@ -57,7 +57,7 @@ class Synthesize(Block):
     image_size: Annotated[int, Field(ge=LEAST_SIZE, le=LARGEST_SIZE)]
     augmented_share: Share
     duplicate_correlation: Annotated[float, Field(gt=0, lt=1)]
-    workers: Annotated[int, Field(ge=0)]
+    workers: Annotated[int, Field(ge=0, le=256)]
     dask_scheduler: str
 
     @field_validator("dask_scheduler")
@@ -315,6 +315,8 @@ def load_shaped(path: str | Path, shape: type[Shape]) -> Shape:
         raise UserError(f"{path} is not there: check the path, and that you are in the repository's root") from None
     except (yaml.YAMLError, ValueError, OverflowError, OSError) as broken:
         raise UserError(f"{path} cannot be read as YAML: {' '.join(str(broken).split())[:300]}") from None
+    except (LookupError, AttributeError, TypeError):  # which PyYAML does not see coming, as in `seed: !!int ''`
+        raise UserError(f"{path} cannot be read as YAML: a value does not go with its explicit tag (!!)") from None
     if not isinstance(content, dict):
         hint = f"restore it with git checkout {path}" if own else f"start from a copy of {PARAMS}"
         raise UserError(f"{path} holds no parameters: {hint}")

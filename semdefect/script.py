@@ -1,7 +1,9 @@
 """Where the ``semdefect`` script starts: in the tenths of a second that its imports take it can be stopped as well."""
 
+import contextlib
 import os
 import signal
+import sys
 from types import FrameType
 
 
@@ -11,8 +13,14 @@ def main() -> int:
         if signal.getsignal(number) != signal.SIG_IGN:  # Ctrl-C in the background jobs of a shell
             signal.signal(number, _leave)
     from semdefect.cli import main as run
+    from semdefect.edge.ending import ending
 
-    return run()
+    code = run()
+    if ending():  # all is closed and written, and Python would wait for the images that threads decode
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+        os._exit(code)
+    return code
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

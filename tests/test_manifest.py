@@ -52,6 +52,26 @@ def test_a_path_that_leaves_the_data_folder_is_refused(manifest, path):
     assert path in str(refused.value)
 
 
+def test_digits_of_other_scripts_are_no_numbers(manifest):
+    text = manifest.read_text(encoding="utf-8")
+    head, row = text.rstrip("\n").rsplit("\n", 1)
+    other = row.translate({ord("0") + digit: chr(0x660 + digit) for digit in range(10)})
+    changed = ",".join(
+        new if old.isdecimal() else old for old, new in zip(row.split(","), other.split(","), strict=True)
+    )
+    manifest.write_text(f"{head}\n{changed}\n", encoding="utf-8")
+    with pytest.raises(UserError, match="is not a whole number"):
+        read_manifest(manifest)
+
+
+@pytest.mark.parametrize("path", ["", ".", "./", "/"])
+def test_a_path_without_a_name_is_refused(manifest, path):
+    text = manifest.read_text(encoding="utf-8")
+    manifest.write_text(text.replace("crack/00000_rendered.png,crack", f"{path},crack"), encoding="utf-8")
+    with pytest.raises(UserError, match=r"line 4: path '.*' names no image"):
+        read_manifest(manifest)
+
+
 def test_an_unknown_class_is_named_with_its_line_and_the_classes(manifest):
     text = manifest.read_text(encoding="utf-8")
     manifest.write_text(text.replace("clean/00001_rendered.png,clean", "clean/00001_rendered.png,tidy"))

@@ -150,6 +150,12 @@ def test_another_file_that_is_missing_or_empty_is_named_without_talk_of_the_repo
         load_params(tmp_path / "empty.yaml")
 
 
+def test_workers_are_no_more_than_any_machine_has():
+    """All of them start at once."""
+    message = fault(changed("synthesize.workers", 257))
+    assert "synthesize.workers" in message and "256" in message
+
+
 def test_a_key_that_stands_twice_is_refused(tmp_path):
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     (tmp_path / "twice.yaml").write_text(text.replace("  alpha:", "  alpha: 0.9\n  alpha:"), encoding="utf-8")
@@ -204,6 +210,10 @@ def test_what_is_checked_can_be_written_again(tmp_path):
         ("base: 2026-99-99", "month"),  # nor that of its dates
         ("base: !!python/object/apply:os.system ['true']", "could not determine a constructor"),
         ("x" * (MAX_BYTES + 1), "larger than 64 KiB"),
+        ("base: !!bool x", "explicit tag"),  # PyYAML raises KeyError, IndexError and AttributeError
+        ("base: !!int ''", "explicit tag"),
+        ("base: !!float ''", "explicit tag"),
+        ("base: !!timestamp x", "explicit tag"),
     ],
 )
 def test_yaml_that_harms_is_refused_in_one_short_sentence(tmp_path, text, fault):

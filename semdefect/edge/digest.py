@@ -68,6 +68,11 @@ def check_digest(path: Path, found: str, allowed: Collection[str] = ()) -> None:
         if found not in {digits.lower() for digits in allowed}:
             raise UserError(f"{path}: its SHA-256 is {found}, which is not what was asked for; fetch the file again")
         return
+    for place in dict.fromkeys((path, path.resolve())):  # a link to a file goes by the list beside either
+        _check_listed(place, found)
+
+
+def _check_listed(path: Path, found: str) -> None:
     sums = path.with_name(SUMS)
     listed = _listed(sums)
     if listed is None:

@@ -52,8 +52,13 @@ def ended_by_signals() -> Iterator[None]:
 
 def check() -> None:
     """Raise ``Ended`` when a signal has come."""
-    if _received:
+    if ending():
         raise Ended(_received[0])
+
+
+def ending() -> bool:
+    """Whether a signal has come, so that nothing is to be waited for."""
+    return bool(_received)
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -6,6 +6,8 @@ from queue import SimpleQueue
 from threading import Event, Semaphore, Thread
 from typing import TypeVar
 
+from semdefect.edge.ending import ending
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -49,4 +51,4 @@ def in_order(
     finally:
         stopped.set()
         room.release()  # wakes the feeder, so that it sees the end
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=not ending(), cancel_futures=True)  # an image may take seconds

@@ -44,6 +44,14 @@ def test_a_model_that_the_list_does_not_name_is_refused(listed):
     assert f"{other}: " in refusal(other) and "does not list it" in refusal(other)
 
 
+def test_a_link_goes_by_the_list_beside_the_model(listed, tmp_path_factory):
+    link = tmp_path_factory.mktemp("deployed") / "current.onnx"
+    link.symlink_to(listed)
+    EdgeClassifier(link)
+    tamper(listed)
+    assert f"{listed}: has been changed since" in refusal(link)
+
+
 def test_without_a_list_any_model_loads(listed):
     tamper(listed)
     (listed.parent / SUMS).unlink()

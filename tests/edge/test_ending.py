@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,31 @@ def test_a_command_that_is_stopped_while_it_imports_ends_as_later(tmp_path, numb
     process.send_signal(number)
     _, said = process.communicate(timeout=20)
     assert (process.returncode, said) == (code, "")
+
+
+DECODING = """
+import os, sys, time
+import semdefect.edge.classifier as classifier
+def slow(path):
+    os.write(2, b"decoding\\n")
+    time.sleep(60)
+classifier.open_gray = slow
+from semdefect.script import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_command_does_not_wait_for_images_that_threads_decode(tmp_path, model, number, code):
+    arguments = ["classify", "a.png", "b.png", "--model", str(model), "--output", str(tmp_path / "rows.csv")]
+    process = subprocess.Popen(
+        [sys.executable, "-c", DECODING, *arguments],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr.readline() == "decoding\n"
+    begin = time.monotonic()
+    process.send_signal(number)
+    process.communicate(timeout=50)
+    assert process.returncode == code and time.monotonic() - begin < 20
