@@ -6,8 +6,6 @@ from queue import SimpleQueue
 from threading import Event, Semaphore, Thread
 from typing import TypeVar
 
-from semdefect.edge.ending import ending
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -51,4 +49,4 @@ def in_order(
     finally:
         stopped.set()
         room.release()  # wakes the feeder, so that it sees the end
-        pool.shutdown(wait=not ending(), cancel_futures=True)  # an image may take seconds
+        pool.shutdown(wait=False, cancel_futures=True)  # what is begun may take seconds, and nobody wants it
