@@ -147,6 +147,8 @@ def costs(images: float, measured: Rates, prices: Prices) -> dict[str, float]:
         "draw, $": hours(measured.draw_ms) * prices.core_hour,
         "one epoch of teacher and student, core hours": hours(views),
         "one epoch of teacher and student, $": hours(views) * prices.core_hour,
+        "draw and one epoch, days on two cores": hours(measured.draw_ms + views) / 2 / 24,
+        "draw and one epoch, hours on 1000 cores": hours(measured.draw_ms + views) / 1000,
         "classify once, core hours": hours(measured.classify_ms),
         "classify once, $": hours(measured.classify_ms) * prices.core_hour,
         "PNG files, GB": gigabytes,

@@ -23,6 +23,8 @@ def test_costs_are_products():
     found = costs(1e6, RATES, PRICES)
     assert found["draw, core hours"] == pytest.approx(10) and found["draw, $"] == pytest.approx(0.5)
     assert found["one epoch of teacher and student, core hours"] == pytest.approx(10)
+    assert found["draw and one epoch, days on two cores"] == pytest.approx(20 / 48)
+    assert found["draw and one epoch, hours on 1000 cores"] == pytest.approx(0.02)
     assert found["classify once, core hours"] == pytest.approx(1)
     assert found["PNG files, GB"] == pytest.approx(20) and found["keep for a month, $"] == pytest.approx(0.4)
     assert found["put one object an image, $"] == pytest.approx(5) and found["put shards, $"] == pytest.approx(0.005)
@@ -54,6 +56,9 @@ def test_the_documents_table_is_that_of_the_committed_rates():
         "draw, core hours ($)": ("draw, core hours", "draw, $"),
         "one epoch of teacher and student, core hours ($)": (
             "one epoch of teacher and student, core hours", "one epoch of teacher and student, $"
+        ),
+        "both: days on two cores, hours on 1000": (
+            "draw and one epoch, days on two cores", "draw and one epoch, hours on 1000 cores"
         ),
         "classify once, core hours ($)": ("classify once, core hours", "classify once, $"),
         "PNG, GB ($ a month)": ("PNG files, GB", "keep for a month, $"),
