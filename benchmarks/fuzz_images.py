@@ -135,6 +135,12 @@ def _strips(count: int) -> bytes:
     )
 
 
+def _webp(more: bytes) -> bytes:
+    """A small WebP with ``more`` behind its pixels."""
+    content = _saved("WEBP", Image.linear_gradient("L").resize((8, 8)), lossless=True, xmp=b"x") + more
+    return content[:4] + struct.pack("<I", len(content) - 8) + content[8:]
+
+
 def _inserted(name: str, what: bytes, mark: bytes, before: int = 0) -> bytes:
     """A small image with something so many bytes before the last place in its file where ``mark`` stands."""
     content = _saved(name, Image.linear_gradient("L").resize((8, 8)))
@@ -157,6 +163,7 @@ CROWDED: dict[str, Callable[[int], bytes]] = {
     "GIF, short comments": lambda count: _inserted("GIF", b"!\xfe" + b"\x01a" * count + b"\0", b",\0\0\0\0\x08"),
     "GIF, zeros": lambda count: _inserted("GIF", bytes(count), b",\0\0\0\0\x08"),
     "TIFF, strips": _strips,
+    "WebP, chunks": lambda count: _webp(b"ABCD\0\0\0\0" * (5 * count)),
 }
 
 #: Files that ask for the most of what their format allows, by name. They are made when they are needed: some are large.

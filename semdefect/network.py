@@ -309,7 +309,10 @@ def _from_file(model: str, resolution: int, path: Path, key: str) -> SemNetwork:
         declared = _declared(path)
         ours = "semdefect" in declared.about
         if not ours and not _are_of_timm(declared.shapes, model):
-            raise KeyError("other tensors")
+            raise UserError(
+                f"{key}: {path} does not hold the weights of {model} under timm's names and in its shapes; convert it, "
+                f"or set {key} to scratch, sem or imagenet"
+            )
         network = load_network(path) if ours else SemNetwork(model, resolution, {"file": str(path)})
     except (OSError, SafetensorError, RuntimeError, KeyError) as broken:
         if out_of_memory(broken):

@@ -17,6 +17,8 @@ def main() -> int:
 
     code = run()
     if ending():  # all is closed and written, and Python would wait for the images that threads decode
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # a second one would drop what is printed here
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
         os._exit(code)

@@ -144,11 +144,12 @@ def test_the_confusions_are_of_the_committed_figures():
 def test_the_ablations_are_of_the_committed_figures():
     training = (ROOT / "docs/training.md").read_text(encoding="utf-8")
     table = training.partition("| part | change | points |")[2].partition("\n\n")[0]
-    rows = re.findall(r"\| \**([+−][\d.]+)\** \| ([+−][\d.]+) to ([+−][\d.]+) \| (\w{7})", table)
+    rows = re.findall(r"\| (\**)([+−][\d.]+)\** \| ([+−][\d.]+) to ([+−][\d.]+) \| (\w{7})", table)
     assert len(rows) == table.count("\n") - 1
-    with_files = [row for row in rows if row[3] != "850c4cb"]  # whose workspaces a throw-away script filled
+    assert all(bool(bold) == (low[0] == high[0]) for bold, _, low, high, _ in rows)
+    with_files = [row for row in rows if row[4] != "850c4cb"]  # whose workspaces a throw-away script filled
     assert len(with_files) > 20
-    for *words, commit in with_files:
+    for _, *words, commit in with_files:
         (file,) = (ROOT / "benchmarks/results").glob(f"ablations*_{commit}.json")
         variants = json.loads(file.read_text(encoding="utf-8"))["variants"].values()
         said = [float(word.replace("−", "-")) for word in words]

@@ -60,6 +60,7 @@ def check_digest(path: Path, found: str, allowed: Collection[str] = ()) -> None:
         path: for messages, and to find the list beside it.
         found: its SHA-256, 64 lower-case hexadecimal digits.
         allowed: hashes that it may have; where empty, what the list beside it says, and anything where there is none.
+            Where the path is a link to another folder, what the lists in both folders say.
 
     Raises:
         UserError: it has another hash, or the list does not name it or is damaged.
@@ -68,8 +69,12 @@ def check_digest(path: Path, found: str, allowed: Collection[str] = ()) -> None:
         if found not in {digits.lower() for digits in allowed}:
             raise UserError(f"{path}: its SHA-256 is {found}, which is not what was asked for; fetch the file again")
         return
-    for place in dict.fromkeys((path, path.resolve())):  # a link to a file goes by the list beside either
-        _check_listed(place, found)
+    target = path.resolve()
+    beside, linked = target.parent == path.parent.resolve(), target.name != path.name
+    if not (beside and linked):  # a link within a folder goes by the name of its file alone
+        _check_listed(path, found)
+    if linked or not beside:
+        _check_listed(target, found)
 
 
 def _check_listed(path: Path, found: str) -> None:

@@ -39,6 +39,9 @@ os.environ["LIBTIFF_JPEG_MAX_ALLOWED_SCAN_NUMBER"] = str(MAX_SCANNED_PIXELS // M
 MAX_READS = 2**18
 MAX_HEADER_BYTES = 2**24
 
+#: A WebP file is read in one go, and libwebp takes 5 bytes for each byte of small chunks.
+MAX_WEBP_BYTES = 2**27
+
 #: A TIFF of more strips or tiles takes seconds, however small they are.
 MAX_TILES = 2**17
 
@@ -92,11 +95,13 @@ class Header:
         self._counting, self._reads, self._bytes = True, MAX_READS, MAX_HEADER_BYTES
 
     def read(self, size: int = -1) -> bytes:
-        """As of any file; all of it at once, as the WebP reader has it, is bounded by `check_bytes`.
+        """As of any file; only WebP is read all at once.
 
         Raises:
-            UserError: too much was read.
+            UserError: too much was read, or the WebP file is larger than `MAX_WEBP_BYTES`.
         """
+        if self._counting and size < 0 and os.fstat(self._file.fileno()).st_size > MAX_WEBP_BYTES:
+            raise UserError(f"{self._name}: is larger than {MAX_WEBP_BYTES // 2**20} MiB; save it as PNG or TIFF")
         self._reads -= self._counting
         self._bytes -= self._counting * max(0, size)
         if self._reads < 0 or self._bytes < 0:

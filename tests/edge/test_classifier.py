@@ -163,7 +163,7 @@ def test_a_model_too_large_is_not_read(tmp_path):
     path = tmp_path / "m.onnx"
     with path.open("wb") as file:
         file.truncate(2**28 + 1)  # sparse: takes no room on the disk
-    assert "larger than 256 MiB" in refusal(path)
+    assert "larger than 64 MiB" in refusal(path)
 
 
 def test_a_model_that_answers_nonsense(tmp_path):

@@ -52,6 +52,27 @@ def test_a_link_goes_by_the_list_beside_the_model(listed, tmp_path_factory):
     assert f"{listed}: has been changed since" in refusal(link)
 
 
+def test_a_link_within_a_folder_goes_by_the_name_of_its_file(listed):
+    link = listed.with_name("current.onnx")
+    link.symlink_to(listed.name)
+    EdgeClassifier(link)
+    tamper(listed)
+    assert f"{listed}: has been changed since" in refusal(link)
+
+
+def test_a_list_beside_a_link_counts_too(listed, tmp_path_factory):
+    link = tmp_path_factory.mktemp("deployed") / "m.onnx"
+    link.symlink_to(listed)
+    write_sums([link])
+    EdgeClassifier(link)
+    tamper(listed)
+    write_sums([listed])
+    assert f"{link}: has been changed since" in refusal(link)
+    write_sums([link])
+    (listed.parent / SUMS).write_text(f"{'0' * 64}  m.onnx\n")
+    assert f"{listed}: has been changed since" in refusal(link)
+
+
 def test_without_a_list_any_model_loads(listed):
     tamper(listed)
     (listed.parent / SUMS).unlink()

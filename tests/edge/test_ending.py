@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import write_image
 
 from semdefect.edge.ending import Ended, check, ended_by_signals
 
@@ -66,7 +67,11 @@ def test_a_command_that_is_stopped_while_it_imports_ends_as_later(tmp_path, numb
 DECODING = """
 import os, sys, time
 import semdefect.edge.classifier as classifier
+decode = classifier.open_gray
 def slow(path):
+    if "slow" not in str(path):
+        return decode(path)
+    time.sleep(0.5)  # until the row of the other image is there
     os.write(2, b"decoding\\n")
     time.sleep(60)
 classifier.open_gray = slow
@@ -77,15 +82,18 @@ sys.exit(main())
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_command_does_not_wait_for_images_that_threads_decode(tmp_path, model, number, code):
-    arguments = ["classify", "a.png", "b.png", "--model", str(model), "--output", str(tmp_path / "rows.csv")]
+    write_image(tmp_path / "fast.png", 100)
+    arguments = ["classify", str(tmp_path / "fast.png"), "slow.png", "--model", str(model)]
     process = subprocess.Popen(
         [sys.executable, "-c", DECODING, *arguments],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     assert process.stderr.readline() == "decoding\n"
     begin = time.monotonic()
     process.send_signal(number)
-    process.communicate(timeout=50)
+    said, _ = process.communicate(timeout=50)
     assert process.returncode == code and time.monotonic() - begin < 20
+    assert "fast.png" in said  # what was printed before is not lost

@@ -165,6 +165,99 @@ def test_constants_are_not_hidden(network) -> None:
         check_onnx(field(7, field(1, field(4, b"Constant") + field(5, field(5, tensor) * 2))))
 
 
+def varint(number: int) -> bytes:
+    """``number`` as protobuf writes it."""
+    rest = b""
+    while number > 127:
+        rest, number = rest + bytes([number & 127 | 128]), number >> 7
+    return rest + bytes([number])
+
+
+def with_graph(more: bytes) -> bytes:
+    """`tiny_model` with ``more`` fields at the end of its graph."""
+    model = onnx.load_from_string(tiny_model())
+    graph = model.graph.SerializeToString() + more
+    model.ClearField("graph")
+    return model.SerializeToString() + field(7, graph)
+
+
+def test_a_tag_that_others_read_otherwise_is_refused() -> None:
+    """ONNX Runtime reads 32 bits of a tag, by which this one is a second graph."""
+    graph = onnx.load_from_string(tiny_model()).graph.SerializeToString()
+    tag = varint((7 << 3 | 2) + 2**32)
+    with pytest.raises(UserError, match="is damaged"):
+        check_onnx(tiny_model() + tag + field(7, graph)[1:])
+
+
+def test_a_field_that_is_written_as_another_kind_does_not_count() -> None:
+    node = helper.make_node("Gelu", ["logits"], ["extra"], domain="com.microsoft").SerializeToString()
+    as_number, as_four_bytes = varint(7 << 3) + b"\0", varint(4 << 3 | 5) + b"Relu"
+    with pytest.raises(UserError, match=r"com\.microsoft\.Gelu"):
+        check_onnx(with_graph(field(1, node + as_number)))
+    drawn = helper.make_node("RandomNormal", [], ["extra"], shape=[2, 2]).SerializeToString()
+    with pytest.raises(UserError, match="RandomNormal"):
+        check_onnx(with_graph(field(1, drawn + as_four_bytes)))
+
+
+@pytest.mark.parametrize("more", [varint(8 << 3 | 5) + b"abcd", varint(1 << 3 | 5) + b"\1\1\1\1"], ids=["name", "dims"])
+def test_constants_are_counted_by_what_others_read(more) -> None:
+    row, column = (numpy_helper.from_array(np.zeros(shape, np.float32), name) for name, shape in SIDES.items())
+    product = helper.make_node("Mul", ["row", "column"], ["much"]).SerializeToString()
+    tensors = [tensor.SerializeToString() + more for tensor in (row, column)]
+    with pytest.raises(UserError, match="from constants alone"):
+        check_onnx(with_graph(field(1, product) + b"".join(field(5, tensor) for tensor in tensors)))
+
+
+SIDES = {"row": (1, 20_000), "column": (20_000, 1)}
+
+
+def test_a_constant_of_two_values_is_refused_or_counted_by_the_larger() -> None:
+    row, column = (numpy_helper.from_array(np.zeros(shape, np.float32), "value") for shape in SIDES.values())
+    product = helper.make_node("Mul", ["constant", "column"], ["much"])
+    initializer = field(5, numpy_helper.from_array(np.zeros(SIDES["column"], np.float32), "column").SerializeToString())
+    twice = helper.make_node("Constant", [], ["constant"], value=row)
+    twice.attribute.append(helper.make_attribute("value", column))
+    with pytest.raises(UserError, match="not one value"):
+        check_onnx(
+            with_graph(field(1, twice.SerializeToString()) + field(1, product.SerializeToString()) + initializer)
+        )
+    mixed = helper.make_node("Constant", [], ["constant"], value_floats=[0.0] * 20_000)
+    mixed.attribute[0].t.CopyFrom(numpy_helper.from_array(np.zeros(1, np.float32), "t"))
+    with pytest.raises(UserError, match="from constants alone"):
+        check_onnx(
+            with_graph(field(1, mixed.SerializeToString()) + field(1, product.SerializeToString()) + initializer)
+        )
+
+
+@pytest.mark.parametrize("operator", ["ReduceSum", "ReduceMax", "ReduceMean"])
+def test_nothing_does_not_become_much(network, operator) -> None:
+    """The sum over an empty axis has as many numbers as the other axes say."""
+    network.graph.initializer.append(helper.make_tensor("empty", TensorProto.FLOAT, [0, 2**30], []))
+    network.graph.node.append(helper.make_node(operator, ["empty"], ["much"], axes=[0]))
+    assert f"computes {operator} from constants alone" in refusal(network)
+
+
+def test_a_shape_has_as_many_numbers_as_dimensions_were_made(network) -> None:
+    """Of 8000 dimensions, the product of all pairs of their sizes is large."""
+    network.graph.initializer.append(numpy_helper.from_array(np.ones(8000, np.int64), "ones"))
+    network.graph.node.append(helper.make_node("Reshape", ["input", "ones"], ["deep"]))
+    assert "makes a tensor of more than 4096 dimensions" in refusal(network)
+    del network.graph.node[-1]
+    network.graph.node.extend(
+        helper.make_node("Unsqueeze", [f"d{number}" if number else "input", "ones"], [f"d{number + 1}"])
+        for number in (0, 1)
+    )
+    network.graph.initializer[-1].CopyFrom(numpy_helper.from_array(np.arange(3000), "ones"))
+    assert "makes a tensor of more than 4096 dimensions" in refusal(network)
+
+
+def test_outputs_that_are_left_out_are_no_names(network) -> None:
+    network.graph.initializer.append(numpy_helper.from_array(np.array([1, 1, 32, 32]), "sides"))
+    network.graph.node.insert(0, helper.make_node("MaxPool", ["input"], ["pooled", ""], kernel_shape=[2, 2]))
+    network.graph.node.insert(0, helper.make_node("Resize", ["input", "", "", "sides"], ["small"]))
+    check_onnx(network.SerializeToString())
+
+
 def test_a_damaged_file_raises_nothing_else(network) -> None:
     content, draw = network.SerializeToString(), np.random.default_rng(0)
     for _ in range(2000):
