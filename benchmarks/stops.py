@@ -178,9 +178,10 @@ def _session(number: int) -> list[str]:
     for process in psutil.process_iter():
         try:
             if os.getsid(process.pid) == number and process.status() != psutil.STATUS_ZOMBIE:
-                names.append(" ".join(process.cmdline())[:80])
+                program, *words = process.cmdline()  # where Python lies on this machine tells a reader nothing
+                names.append(" ".join([Path(program).name, *words])[:80])
                 process.kill()
-        except (psutil.Error, OSError):
+        except (psutil.Error, OSError, ValueError):  # it ended meanwhile, or has no command any more
             continue
     return names
 
