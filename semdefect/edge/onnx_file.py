@@ -98,10 +98,8 @@ class _Message:
             tag, position = content[position], position + 1
             if tag > 127:
                 tag, position = _varint(content, position - 1)
-                if tag >= 2**32:  # others read 32 bits of it, which may be those of another field
-                    raise ValueError("tag")
-            if tag < 8:
-                raise ValueError("field 0")
+            if not 8 <= tag < 2**32:  # others read 32 bits of it, which may be those of another field
+                raise ValueError("tag")
             kind = tag & 7
             if kind == _BYTES:
                 length, position = content[position], position + 1
