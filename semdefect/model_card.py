@@ -243,14 +243,14 @@ def _training(run: Run) -> str:
     params, alone = run.params, any(row.origin == "real" for row in run.splits["val"])
     more = 0 if alone else params.export_onnx.calibration_per_class
     lines = [
-        f"- Teacher: {training_images(params.train_teacher)}.",
-        f"- Student: {training_images(params.distill)}.",
+        f"- Teacher: {learned_from(params.train_teacher)}.",
+        f"- Student: {learned_from(params.distill)}.",
         f"- Temperature and guard: {_beside('validation', more)}.",
     ]
     return "\n".join(lines)
 
 
-def training_images(recipe: Training) -> str:
+def learned_from(recipe: Training) -> str:
     """What a network learned from, in words."""
     return _beside("training", recipe.fresh_per_class)
 

@@ -28,7 +28,7 @@ from semdefect.seeds import UNKNOWN, image_seed
 from semdefect.views import random_views
 from semdefect.workers import in_processes
 
-#: Views of each side, and of one training image at most.
+#: Views of each side, and of one image of an epoch at most.
 EXAMPLES, VIEWS = 2400, 2
 #: Heads that are averaged, strength of scikit-learn's weight decay, and passes over the examples.
 HEADS, _DECAY, _PASSES = 4, 1.0, 40
