@@ -60,7 +60,7 @@ RECIPE: dict[str, dict[str, Any]] = {
         "learning_rate": 0.002,
         "label_smoothing": 0.05,
         "random_views": 1.0,
-        "cell_weight": 1.0,
+        "cell_weight": 0.0,
         "ema_decay": 0.98,
         "int8_epochs": 1,
         "int8_learning_rate": 0.0003,

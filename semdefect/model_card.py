@@ -241,16 +241,22 @@ def _evaluation(run: Run) -> str:
 
 def _training(run: Run) -> str:
     params, alone = run.params, any(row.origin == "real" for row in run.splits["val"])
-    lines = [
-        f"- {title}: the training split and {count} further rendered images a class."
-        for title, count in (
-            ("Teacher", params.train_teacher.fresh_per_class),
-            ("Student", params.distill.fresh_per_class),
-        )
-    ]
     more = 0 if alone else params.export_onnx.calibration_per_class
-    lines.append(f"- Temperature and guard: the validation split and {more} further rendered images a class.")
+    lines = [
+        f"- Teacher: {learned_from(params.train_teacher)}.",
+        f"- Student: {learned_from(params.distill)}.",
+        f"- Temperature and guard: {_beside('validation', more)}.",
+    ]
     return "\n".join(lines)
+
+
+def learned_from(recipe: Training) -> str:
+    """What a network learned from, in words."""
+    return _beside("training", recipe.fresh_per_class)
+
+
+def _beside(split: str, count: int) -> str:
+    return f"the {split} split" + (f" and {count} further rendered images of each class" if count else " alone")
 
 
 def _recipe(params: Params) -> str:

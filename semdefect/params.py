@@ -123,6 +123,15 @@ class Training(Block):
             raise ValueError(f"start_resolution {self.start_resolution} is above resolution {self.resolution}")
         return self
 
+    @model_validator(mode="after")
+    def _cells_have_masks(self) -> Self:
+        if self.cell_weight and not self.fresh_per_class:
+            raise ValueError(
+                f"cell_weight {self.cell_weight:g} needs masks, which fresh images alone have: set fresh_per_class "
+                "too, or cell_weight to 0"
+            )
+        return self
+
 
 class TrainTeacher(Training):
     """The ConvNeXt teacher."""

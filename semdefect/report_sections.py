@@ -10,7 +10,7 @@ from semdefect import CLASSES, readiness
 from semdefect.card_tables import COUNTED, counts_of
 from semdefect.edge.table import percent
 from semdefect.intervals import FIGURES, Interval
-from semdefect.model_card import Run, origin
+from semdefect.model_card import Run, learned_from, origin
 from semdefect.network import file_sha256
 from semdefect.params import WHERE_DRAWN
 from semdefect.readiness import Readiness
@@ -284,9 +284,9 @@ def origin_section(found: Findings, pictures: Sequence[Picture]) -> Section:
     recipes = found.run.params
     text = [
         "Images of one lineage, and near-duplicates, share a group; no group is in two splits.",
-        f"Beside the training split, the teacher learned from {recipes.train_teacher.fresh_per_class} and the student "
-        f"from {recipes.distill.fresh_per_class} further rendered images of each class. The teacher started from "
-        f"{origin(recipes.train_teacher)}; the student from {origin(recipes.distill)}.".replace("`", ""),
+        f"The teacher learned from {learned_from(recipes.train_teacher)}, and started from "
+        f"{origin(recipes.train_teacher)}; the student from {learned_from(recipes.distill)}, and started from "
+        f"{origin(recipes.distill)}.".replace("`", ""),
     ]
     grids = [
         Grid(["split", *COUNTED], counts_of(found.run.splits)),

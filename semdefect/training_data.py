@@ -29,7 +29,7 @@ from semdefect.workers import in_processes
 
 #: Showing an image more often in an epoch teaches the network that image.
 MOST_REPEATS = 40
-#: Where `kept_images` keeps them: a file a stream, 0.25 GB in the default run. Scratch: may be deleted between runs.
+#: Where `kept_images` keeps them: a file a stream, 0.1 GB in the default run. Scratch: may be deleted between runs.
 KEPT = SCRATCH / "fresh"
 #: Images a worker renders at a time.
 _CHUNK = 50

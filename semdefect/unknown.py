@@ -28,8 +28,8 @@ from semdefect.seeds import UNKNOWN, image_seed
 from semdefect.views import random_views
 from semdefect.workers import in_processes
 
-#: Images of each side, in one random view each.
-EXAMPLES = 2400
+#: Views of each side, and of one image of an epoch at most.
+EXAMPLES, VIEWS = 2400, 2
 #: Heads that are averaged, strength of scikit-learn's weight decay, and passes over the examples.
 HEADS, _DECAY, _PASSES = 4, 1.0, 40
 
@@ -43,11 +43,12 @@ def learn_unknown(
         network: a student that is done, with rounding.
         data: training images.
         seed: of the choice of images, their views and the heads.
-        examples: images of each side; fewer where ``data`` holds fewer.
+        examples: views of each side; fewer where ``data`` holds less than half as many images.
         precision: of the network whose features the head learns from.
     """
     network.add_unknown()
-    known = data.sample(examples, seed).pixels
+    order = np.random.default_rng(seed).permutation(len(data))
+    known = data.take(np.resize(order, min(examples, VIEWS * len(data)))).pixels
     strange = outliers(len(known), known.shape[-1], seed)
     set_precision(network, precision)
     sides = [_early_statistics(network, pixels, seed) for pixels in (known, strange)]

@@ -1,7 +1,7 @@
-"""Train the teacher, a timm ConvNeXt, on the training split and freshly rendered images.
+"""Train the teacher, a timm ConvNeXt, on the training split and, where asked for, freshly rendered images.
 
     dvc repro train_teacher
-    dvc exp run -S train_teacher.model=convnext_tiny -S train_teacher.init=scratch
+    dvc exp run -S train_teacher.epochs=3
     accelerate launch --num_processes 2 --cpu -m stages.train_teacher
 
 Reads data/splits/{train,val}.csv; writes models/teacher/model.safetensors, the best epoch by validation

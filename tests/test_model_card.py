@@ -14,7 +14,7 @@ from semdefect.card_tables import Scored
 from semdefect.edge.guard import Guard
 from semdefect.edge.metadata import ModelMetadata
 from semdefect.evaluation import TestSet
-from semdefect.model_card import Run, origin, write_model_card
+from semdefect.model_card import Run, learned_from, origin, write_model_card
 from semdefect.network import SEM_WEIGHTS, file_sha256
 
 #: Mitchell and others, "Model Cards for Model Reporting", section 4.
@@ -111,6 +111,13 @@ def test_data_files_and_parameters_are_of_the_run(run, card):
     assert "`hub_revision`" not in card  # says nothing where no hub was asked
     assert "The class found least often is `cmp`: 0.0% of its images in *clean*." in card
     assert "No test image is a real one" in card
+
+
+def test_what_a_network_learned_from_is_told():
+    recipe = params().distill
+    alone, beside = (learned_from(recipe.model_copy(update={"fresh_per_class": count})) for count in (0, 600))
+    assert alone == "the training split alone"
+    assert beside == "the training split and 600 further rendered images of each class"
 
 
 def test_the_start_of_a_training_is_told_with_its_history():

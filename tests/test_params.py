@@ -84,9 +84,17 @@ def test_a_number_that_yaml_reads_as_text_is_refused(tmp_path):
     # YAML 1.1 wants a dot in 2.0e-3; without it the value arrives as text and must not pass for a number.
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     path = tmp_path / "params.yaml"
-    path.write_text(text.replace("learning_rate: 0.001", "learning_rate: 2e-3"), encoding="utf-8")
+    path.write_text(text.replace("learning_rate: 0.0001", "learning_rate: 2e-3", 1), encoding="utf-8")
     with pytest.raises(UserError, match=r"train_teacher\.learning_rate is '2e-3': .*number"):
         load_params(path)
+
+
+def test_cells_without_masks_are_refused():
+    content = params_content()
+    content["distill"] |= {"cell_weight": 0.5, "fresh_per_class": 0}
+    assert "distill: cell_weight 0.5 needs masks, which fresh images alone have" in fault(content)
+    content["distill"]["fresh_per_class"] = 1
+    assert check_params(content, "params.yaml", Params).distill.cell_weight == 0.5
 
 
 def test_splits_that_do_not_sum_to_one_are_refused():

@@ -141,7 +141,8 @@ def test_the_side_pipeline_lists_what_its_scripts_use():
 )
 def test_what_cannot_be_pretrained_is_said_before_images_are_rendered(weights, monkeypatch, changes, fault):
     monkeypatch.setattr(backbone, "fresh_images", None)
-    checked = params(distill={"model": "mobilenetv3_small_050", "init": "scratch"} | changes)
+    small = {"model": "mobilenetv3_small_050", "init": "scratch", "fresh_per_class": 1}
+    checked = params(distill=small | changes)
     with pytest.raises(UserError, match=fault):
         backbone.pretrain("student", checked.distill, checked.base, LabelLoss(1.0))
     assert not weights.exists()

@@ -6,6 +6,7 @@ import torch
 from samples import image_set, rounded_network
 from sklearn.neural_network import MLPClassifier
 
+from semdefect import unknown
 from semdefect.foreign import COUNT, CROPS, PHOTOGRAPHS, foreign_images
 from semdefect.images import ImageSet
 from semdefect.network import load_network, predict, save_network
@@ -75,8 +76,11 @@ def scores(network, pixels: torch.Tensor) -> torch.Tensor:
         return network.answers(pixels.float() / 255)[1]
 
 
-def test_few_training_images_are_matched_by_as_few_outliers():
-    few = image_set(1, 64)
+@pytest.mark.parametrize(("examples", "views"), [(2400, 16), (10, 10)])
+def test_few_training_images_are_seen_twice_and_matched_by_as_many_outliers(monkeypatch, examples, views):
+    few, counts = image_set(1, 64), []
+    monkeypatch.setattr(unknown, "outliers", lambda count, *rest: counts.append(count) or outliers(count, *rest))
     network = rounded_network()
-    learn_unknown(network, ImageSet(*few.tensors()), seed=1)
+    learn_unknown(network, ImageSet(*few.tensors()), seed=1, examples=examples)
+    assert len(few) == 8 and counts == [views]
     assert torch.isfinite(scores(network, few.pixels)).all()
