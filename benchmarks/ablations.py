@@ -110,7 +110,7 @@ VARIANTS = {
     REFERENCE: alone(),
     "fresh rendered images": alone(FRESH),
     "random weights": alone(*FROM_RANDOM, against="fresh rendered images"),
-    "real share 0.7": alone("distill.real_share=0.7"),
+    "real share 0.4": alone("distill.real_share=0.4"),
     "no augmented children": alone("synthesize.augmented_share=0.0"),
     "cells taught": alone(FRESH, "distill.cell_weight=1.0", against="fresh rendered images"),
     "batches of 16": alone("distill.batch_size=16"),
